@@ -1,0 +1,69 @@
+"""Fixtures that all tests share."""
+
+import contextlib
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from odbuild import protos, upstream
+from odbuild.cache import cache_folder
+from odbuild.errors import OdbuildError
+from odbuild.protos import Protos
+from odbuild.upstream import Upstream
+
+settings.register_profile("default", max_examples=50, deadline=None)
+settings.register_profile("deep", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("ODBUILD_HYPOTHESIS", "default"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of facts and data beside the repository."""
+    folder = Path(__file__).resolve().parent.parent.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here")
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Return an empty place for a cache."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def upstream_tree() -> Upstream:
+    """Return upstream, from the user's own cache or brought into it."""
+    try:
+        return upstream.fetch("auto", cache=cache_folder(), offline=False, say=print)
+    except OdbuildError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def compiled(upstream_tree: Upstream) -> Protos:
+    """Return upstream's protos, compiled."""
+    return protos.compile_protos(upstream_tree, cache=cache_folder(), say=print)
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """Return a context in which no file can grow beyond so many bytes."""
+
+    @contextlib.contextmanager
+    def limit(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
