@@ -1,0 +1,368 @@
+import hashlib
+import json
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from odbuild.trainer import examples, records
+from odbuild.trainer.convert import Converted, Policies, Side, convert, load
+from odbuild.trainer.dataset import Box
+from odbuild.trainer.errors import OdbuildError, UsageError
+from odbuild.trainer.examples import Example
+
+BOX = {"x": 0.25, "y": 0.25, "x2": 0.75, "y2": 0.5, "label": "cat"}
+PLAIN = Policies()
+
+
+def _quiet(line: str) -> None:
+    assert line
+
+
+def _source(folder: Path, annotations: dict[str, list[dict[str, Any]]], **files: bytes) -> Path:
+    """Write a data set; pictures that are not given are made, each of its own content."""
+    folder.mkdir()
+    document = {"version": "1.0", "type": "localization", "labels": [], "annotations": annotations}
+    (folder / "_annotations.json").write_text(json.dumps(document))
+    for seed, key in enumerate(annotations):
+        pictures.write(folder, key, files.get(key.partition(".")[0], pictures.jpeg(seed=seed)))
+    return folder
+
+
+def _read(side: Side) -> list[Example]:
+    return [examples.decode(record) for shard in side.shards for record in records.read(shard.path)]
+
+
+def _both(converted: Converted) -> dict[str, Example]:
+    return {it.key: it for it in [*_read(converted.train), *_read(converted.validation)]}
+
+
+def _ledger(folder: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+
+
+def _float32(number: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", number))[0])
+
+
+def _rounded(box: Box) -> Box:
+    return replace(
+        box,
+        ymin=_float32(box.ymin),
+        xmin=_float32(box.xmin),
+        ymax=_float32(box.ymax),
+        xmax=_float32(box.xmax),
+    )
+
+
+@given(source=strategies.sources(), shard_bytes=st.sampled_from([1, 2000, 10**9]))
+def test_records_hold_what_the_source_holds(
+    tmp_path_factory: pytest.TempPathFactory, source: strategies.Source, shard_bytes: int
+) -> None:
+    folder = source.write(tmp_path_factory.mktemp("data") / "in")
+    out = folder.parent / "out"
+    converted = convert(folder, out, replace(PLAIN, shard_bytes=shard_bytes), _quiet)
+    held = _both(converted)
+    assert {key: it.encoded for key, it in held.items()} == source.files
+    for key, it in held.items():
+        drawn = source.document["annotations"][key]
+        boxes = [
+            _rounded(Box(label=e["label"], ymin=e["y"], xmin=e["x"], ymax=e["y2"], xmax=e["x2"])) for e in drawn
+        ]
+        assert list(it.boxes) == boxes
+        assert it.ids == tuple(converted.labels.index(box.label) + 1 for box in boxes)
+        assert it.sha256 == hashlib.sha256(it.encoded).hexdigest()
+        assert (it.format, it.height) == ("jpeg", 40)
+    assert load(out) == converted
+    assert _ledger(out) == []
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
+
+
+@given(source=strategies.sources())
+def test_the_counts_are_those_of_the_records(
+    tmp_path_factory: pytest.TempPathFactory, source: strategies.Source
+) -> None:
+    folder = source.write(tmp_path_factory.mktemp("data") / "in")
+    converted = convert(folder, folder.parent / "out", PLAIN, _quiet)
+    for side in (converted.train, converted.validation):
+        held = _read(side)
+        labels = Counter(box.label for it in held for box in it.boxes)
+        assert (side.pictures, side.boxes) == (len(held), labels.total())
+        assert side.background == sum(not it.boxes for it in held)
+        assert side.classes == {label: labels[label] for label in converted.labels}
+        assert len(held) == sum(shard.count for shard in side.shards)
+    every = _both(converted).values()
+    assert converted.max_boxes == max(len(it.boxes) for it in every)
+    widths = [it.width for it in every]
+    assert (converted.sizes.min_width, converted.sizes.max_width) == (min(widths), max(widths))
+    smallest = min((b.xmax - b.xmin) * (b.ymax - b.ymin) for it in every for b in it.boxes)
+    assert converted.smallest_box.share == pytest.approx(smallest, rel=1e-4)
+
+
+def test_the_same_data_gives_the_same_bytes_elsewhere_and_in_any_order(tmp_path: Path) -> None:
+    annotations = {f"{number}.jpg": [BOX] for number in range(9)}
+    first = convert(_source(tmp_path / "a", annotations), tmp_path / "x", PLAIN, _quiet)
+    other = _source(tmp_path / "b", annotations)
+    document = json.loads((other / "_annotations.json").read_text())
+    document["annotations"] = dict(reversed(document["annotations"].items()))
+    (other / "_annotations.json").write_text(json.dumps(document, indent=1))
+    second = convert(other, tmp_path / "deeper/y", PLAIN, _quiet)
+    assert first.digest == second.digest
+    for path in first.folder.iterdir():
+        assert path.read_bytes() == (second.folder / path.name).read_bytes()
+
+
+def test_other_data_has_another_digest(tmp_path: Path) -> None:
+    digests = set()
+    for name, x in (("a", 0.25), ("b", 0.26)):
+        source = _source(tmp_path / name, {"1.jpg": [{**BOX, "x": x}], "2.jpg": [BOX]})
+        digests.add(convert(source, tmp_path / f"out-{name}", PLAIN, _quiet).digest)
+    assert len(digests) == 2
+
+
+def test_everything_in_is_written_or_in_the_ledger(tmp_path: Path) -> None:
+    annotations: dict[str, list[dict[str, Any]]] = {
+        "good.jpg": [BOX, {**BOX, "x2": 1.2}, {**BOX, "x2": 0.25}],
+        "speck.jpg": [{**BOX, "x2": 0.26}, BOX],
+        "only-speck.jpg": [{**BOX, "y2": 0.251}],
+        "negative.jpg": [{"label": "Negative"}],
+        "gone.jpg": [BOX, BOX],
+    }
+    source = _source(tmp_path / "in", annotations)
+    (source / "gone.jpg").unlink()
+    for negatives in ("keep", "drop"):
+        policies = Policies(negatives=negatives)
+        converted = convert(source, tmp_path / negatives, policies, _quiet)
+        lines = Counter(f"{it['action']} {it['what']}" for it in _ledger(converted.folder))
+        assert lines == converted.ledger
+        sides = (converted.train, converted.validation)
+        assert sum(side.pictures for side in sides) + lines["dropped picture"] == 5
+        assert sum(side.boxes for side in sides) + lines["dropped box"] == 8
+        assert (lines["dropped picture"], lines["dropped box"]) == ((1, 5) if negatives == "keep" else (3, 5))
+    seen = {it["where"]: it["value"] for it in _ledger(tmp_path / "keep") if it["action"] == "clipped"}
+    assert seen == {'annotations["good.jpg"][1]': 'x=0.25, y=0.25, x2=1.2, y2=0.5, "cat"'}
+
+
+def test_all_errors_are_told_at_once_and_nothing_is_left(tmp_path: Path) -> None:
+    annotations = {"cut.jpg": [BOX], "text.jpg": [BOX], "px.jpg": [{**BOX, "x2": 90}], "exif.jpg": [BOX]}
+    files = {"cut": pictures.jpeg()[:-9], "text": b"hello", "exif": pictures.jpeg(orientation=6)}
+    source = _source(tmp_path / "in", {**annotations, "../evil.jpg": [], "fine.jpg": [BOX]}, **files)
+    with pytest.raises(OdbuildError, match="has 5 errors; nothing was written") as caught:
+        convert(source, tmp_path / "out", PLAIN, _quiet)
+    text = str(caught.value)
+    for code, key in (
+        ("IMG101", "cut.jpg"),
+        ("IMG102", "text.jpg"),
+        ("ANN007", "px.jpg"),
+        ("ANN005", "../evil.jpg"),
+    ):
+        assert f"error {code}" in text
+        assert f'annotations["{key}"]' in text
+    assert "exif=apply" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.jpg", "in"]
+
+
+@pytest.mark.parametrize(("policy", "size"), [("apply", (32, 48)), ("ignore", (48, 32))])
+def test_orientation_follows_the_policy(tmp_path: Path, policy: Any, size: tuple[int, int]) -> None:
+    data = pictures.jpeg(orientation=6)
+    source = _source(tmp_path / "in", {"exif.jpg": [BOX], "b.jpg": [BOX]}, exif=data)
+    converted = convert(source, tmp_path / "out", Policies(exif=policy), _quiet)
+    held = _both(converted)["exif.jpg"]
+    assert (held.width, held.height) == size
+    assert (held.encoded == data) == (policy == "ignore")
+    assert held.boxes == (Box(label="cat", ymin=0.25, xmin=0.25, ymax=0.5, xmax=0.75),)
+    assert converted.ledger == ({"turned picture": 1} if policy == "apply" else {})
+
+
+def test_orientation_matters_only_where_there_are_boxes(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", {"exif.jpg": [], "b.jpg": [BOX]}, exif=pictures.jpeg(orientation=6))
+    assert convert(source, tmp_path / "out", PLAIN, _quiet).ledger == {}
+
+
+def test_pictures_are_transcoded_and_shrunk_into_records(tmp_path: Path) -> None:
+    files = {"gif": pictures.encoded(pictures.drawing(mode="P"), "GIF"), "big": pictures.jpeg(400, 300)}
+    source = _source(tmp_path / "in", {"gif.jpg": [BOX], "big.jpg": [BOX], "small.jpg": [BOX]}, **files)
+    converted = convert(source, tmp_path / "out", Policies(max_side=100), _quiet)
+    held = _both(converted)
+    assert (held["gif.jpg"].format, held["gif.jpg"].width) == ("png", 48)
+    assert (held["big.jpg"].width, held["big.jpg"].height) == (100, 75)
+    assert held["small.jpg"].encoded == (source / "small.jpg").read_bytes()
+    assert converted.ledger == {"shrunk picture": 1, "transcoded picture": 1}
+    assert all(it.sha256 == hashlib.sha256(it.encoded).hexdigest() for it in held.values())
+    seen = {it["where"]: it["value"] for it in _ledger(converted.folder)}
+    assert seen['annotations["big.jpg"]'] == "jpeg, 400 x 300, orientation 1"
+
+
+def test_a_box_that_only_shrinking_makes_tiny_is_kept(tmp_path: Path) -> None:
+    thin = {**BOX, "x": 0.5, "x2": 0.505}
+    source = _source(tmp_path / "in", {"big.jpg": [thin], "b.jpg": [BOX]}, big=pictures.jpeg(400, 300))
+    converted = convert(source, tmp_path / "out", Policies(max_side=50), _quiet)
+    assert converted.smallest_box.key == "big.jpg"
+    assert converted.smallest_box.width == pytest.approx(0.25)
+
+
+def test_one_picture_is_on_both_sides(tmp_path: Path) -> None:
+    converted = convert(_source(tmp_path / "in", {"a.jpg": [BOX]}), tmp_path / "out", PLAIN, _quiet)
+    assert (converted.train.pictures, converted.validation.pictures) == (1, 1)
+    assert "SPL405" in [found.code for found in converted.findings]
+
+
+def test_equal_files_are_named(tmp_path: Path) -> None:
+    same = pictures.jpeg(seed=9)
+    source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX], "c.jpg": [BOX]}, a=same, b=same)
+    converted = convert(source, tmp_path / "out", PLAIN, _quiet)
+    assert [it.value for it in converted.findings if it.code == "IMG108"] == ['same as "a.jpg"']
+
+
+@pytest.mark.parametrize(
+    ("annotations", "why"),
+    [
+        ({}, "0 pictures, 0 boxes. Draw"),
+        ({"a.jpg": []}, "1 pictures, 0 boxes. Draw"),
+        ({"a.jpg": [{"label": "Negative"}]}, "1 pictures, 0 boxes. Draw"),
+        ({"a.jpg": [{**BOX, "x2": 0.25}]}, "1 pictures, 1 boxes, left out for 1 BOX202. Draw"),
+        ({"gone.jpg": [BOX]}, "1 pictures, 1 boxes, left out for 2 ANN002. Draw"),
+    ],
+)
+def test_no_usable_box_is_one_sentence(tmp_path: Path, annotations: dict[str, Any], why: str) -> None:
+    source = _source(tmp_path / "in", annotations)
+    (source / "gone.jpg").unlink(missing_ok=True)
+    with pytest.raises(OdbuildError, match="has no usable box") as caught:
+        convert(source, tmp_path / "out", PLAIN, _quiet)
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_target_must_be_free_and_outside_the_source(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", {"a.jpg": [BOX]})
+    for out, message in (
+        (source / "out", "lies in the dataset"),
+        (source, "lies in"),
+        (tmp_path, "exists already"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            convert(source, out, PLAIN, _quiet)
+    (tmp_path / "empty").mkdir()
+    assert convert(source, tmp_path / "empty", PLAIN, _quiet).train.pictures == 1
+
+
+def test_a_read_only_source_is_enough(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", {"a.jpg": [BOX]})
+    before = {path: path.stat().st_mtime_ns for path in (source, *source.iterdir())}
+    source.chmod(0o555)
+    convert(source, tmp_path / "out", PLAIN, _quiet)
+    assert {path: path.stat().st_mtime_ns for path in (source, *source.iterdir())} == before
+
+
+def test_a_full_disk_leaves_nothing(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX]})
+    with full_disk(500), pytest.raises(OdbuildError, match=r"out cannot be written: File too large\."):
+        convert(source, tmp_path / "out", PLAIN, _quiet)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(BaseException):
+        pass
+
+    def read_stops(path: Path, *args: Any, **kwargs: Any) -> Any:
+        raise Stop
+
+    source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX]})
+    monkeypatch.setattr(records, "verify", read_stops)
+    with pytest.raises(Stop):
+        convert(source, tmp_path / "out", PLAIN, _quiet)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"), [(False, r"\.jpg changed while"), (True, r"\.jpg changed while.*No such file")]
+)
+def test_a_picture_that_changes_meanwhile_stops_the_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, gone: bool, message: str
+) -> None:
+    source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX]})
+    checked = examples.encode
+
+    def meddle(example: Example) -> bytes:
+        for seed, key in enumerate(("a.jpg", "b.jpg"), start=50):
+            (source / key).unlink(missing_ok=True)
+            if not gone:
+                (source / key).write_bytes(pictures.jpeg(seed=seed))
+        return checked(example)
+
+    monkeypatch.setattr(examples, "encode", meddle)
+    with pytest.raises(OdbuildError, match=message):
+        convert(source, tmp_path / "out", PLAIN, _quiet)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", {"a.jpg": [BOX]})
+    (source / "a.jpg").chmod(0)
+    with pytest.raises(OdbuildError, match="cannot be read: Permission denied"):
+        convert(source, tmp_path / "out", PLAIN, _quiet)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"boxes": "mend"}, {"exif": ""}, {"validation": 0}, {"validation": 1.0}, {"max_side": 0}]
+)
+def test_unknown_policies_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(wrong))} is .*; expected"):
+        Policies(**wrong)
+
+
+def test_a_folder_that_is_no_conversion_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OdbuildError, match="no finished conversion"):
+        load(tmp_path)
+    (tmp_path / "index.json").write_text('{"format": 0}')
+    with pytest.raises(OdbuildError, match="another version"):
+        load(tmp_path)
+
+
+def test_hostile_labels_come_through(tmp_path: Path) -> None:
+    labels = ["O'Brien", 'say "x"', "Grün", "猫", "a/b", "back\\slash", "🦆", "two\nlines"]
+    entries = [{**BOX, "label": label} for label in labels]
+    source = _source(tmp_path / "in", {"a.jpg": entries, "b.jpg": entries})
+    converted = convert(source, tmp_path / "out", PLAIN, _quiet)
+    assert converted.labels == tuple(sorted(labels))
+    assert [box.label for box in _both(converted)["a.jpg"].boxes] == labels
+    assert load(tmp_path / "out").labels == converted.labels
+
+
+def test_the_real_photographs_convert(shared: Path, tmp_path: Path) -> None:
+    converted = convert(shared / "data/pens_toys", tmp_path / "out", Policies(max_side=320), _quiet)
+    sides = (converted.train, converted.validation)
+    assert converted.labels == ("pen", "toy")
+    assert [sum(side.classes[label] for side in sides) for label in converted.labels] == [62, 73]
+    assert converted.validation.pictures == pytest.approx(24, abs=6)
+    assert converted.sizes.max_width <= 320
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_reads_the_records(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+    source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [], "c.jpg": [BOX, BOX]})
+    converted = convert(source, tmp_path / "out", PLAIN, _quiet)
+    paths = [str(shard.path) for side in (converted.train, converted.validation) for shard in side.shards]
+    seen = {}
+    for record in tf.data.TFRecordDataset(paths):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        key = features["image/source_id"].bytes_list.value[0].decode()
+        picture = tf.io.decode_image(features["image/encoded"].bytes_list.value[0], channels=3)
+        seen[key] = (tuple(picture.shape), list(features["image/object/bbox/xmax"].float_list.value))
+    assert seen == {"a.jpg": ((32, 48, 3), [0.75]), "b.jpg": ((32, 48, 3), []), "c.jpg": ((32, 48, 3), [0.75] * 2)}

@@ -1,0 +1,240 @@
+import contextlib
+import io
+import random
+import struct
+import zlib
+
+import pictures
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from odbuild.trainer import images
+from odbuild.trainer.images import ImageError, ImageInfo, inspect, prepare
+
+GOOD = {
+    "baseline": pictures.jpeg(),
+    "progressive": pictures.encoded(pictures.drawing(), progressive=True),
+    "no subsampling": pictures.encoded(pictures.drawing(), subsampling=0),
+    "restart markers": pictures.encoded(pictures.drawing(), restart_marker_rows=1),
+    "gray": pictures.encoded(pictures.drawing(mode="L")),
+    "cmyk": pictures.encoded(pictures.drawing(mode="CMYK")),
+    "trailing junk": pictures.jpeg() + b"junk",
+    "several pictures": pictures.encoded(
+        pictures.drawing(), "MPO", save_all=True, append_images=[pictures.drawing(seed=3)]
+    ),
+    "broken exif": pictures.encoded(pictures.drawing(), exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+    "png": pictures.encoded(pictures.drawing(), "PNG"),
+    "png gray": pictures.encoded(pictures.drawing(mode="L"), "PNG"),
+    "png palette": pictures.encoded(pictures.drawing(mode="P"), "PNG"),
+    "png alpha": pictures.encoded(pictures.drawing(mode="RGBA"), "PNG"),
+    "png two colours": pictures.encoded(pictures.drawing(mode="1"), "PNG"),
+    "png 16 bits": pictures.encoded(pictures.drawing(mode="I;16"), "PNG"),
+}
+STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM"]
+KEEP = {"turn": False, "formats": "transcode", "max_side": None}
+
+
+def _prepare(data: bytes, **changes: object) -> images.Prepared:
+    return prepare(data, **{**KEEP, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_pictures_pass_untouched(name: str) -> None:
+    data = GOOD[name]
+    kind = "png" if name.startswith("png") else "jpeg"
+    assert inspect(data) == ImageInfo(format=kind, width=48, height=32)
+    prepared = _prepare(data)
+    assert prepared.data is data
+    assert prepared.changes == ()
+
+
+@pytest.mark.parametrize("name", ["baseline", "progressive", "png", "png palette"])
+def test_every_cut_is_found(name: str) -> None:
+    for length in range(len(GOOD[name])):
+        with pytest.raises(ImageError):
+            inspect(GOOD[name][:length])
+
+
+def test_a_picture_in_the_exif_does_not_pass_for_the_end() -> None:
+    data = pictures.encoded(pictures.drawing(), exif=b"Exif\0\0" + pictures.jpeg(8, 8))
+    with pytest.raises(ImageError, match="end mark is missing"):
+        inspect(data[:-2])
+
+
+def test_a_wrong_checksum_in_a_png_is_found() -> None:
+    data = bytearray(GOOD["png"])
+    data[data.index(b"IDAT") + 9] ^= 1
+    with pytest.raises(ImageError, match="checksum"):
+        inspect(bytes(data))
+
+
+@pytest.mark.parametrize("frame", [0xC3, 0xC5, 0xCF])
+def test_rare_kinds_of_jpeg_are_refused(frame: int) -> None:
+    data = GOOD["baseline"].replace(b"\xff\xc0", bytes((0xFF, frame)), 1)
+    with pytest.raises(ImageError, match=f"frame {frame - 0xC0},"):
+        inspect(data)
+
+
+def test_sizes_beyond_the_decoder_are_refused_before_decoding() -> None:
+    ihdr = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", ihdr), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+    with pytest.raises(ImageError, match="60000 x 60000 pixels") as caught:
+        inspect(data)
+    assert caught.value.code == "IMG106"
+
+
+@given(
+    data=st.binary(max_size=60),
+    start=st.sampled_from(STARTS),
+)
+def test_noise_is_an_image_error(data: bytes, start: bytes) -> None:
+    with pytest.raises(ImageError):
+        _prepare(start + data)
+
+
+@given(st.sampled_from(sorted(GOOD)), st.randoms(use_true_random=False))
+def test_damage_is_passed_or_an_image_error(name: str, dice: random.Random) -> None:
+    data = bytearray(GOOD[name])
+    for _ in range(dice.randrange(1, 5)):
+        data[dice.randrange(len(data))] = dice.randrange(256)
+    with contextlib.suppress(ImageError):
+        inspect(bytes(data))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientations_are_read_and_applied(orientation: int) -> None:
+    data = pictures.jpeg(orientation=orientation)
+    assert inspect(data).orientation == orientation
+    turned = _prepare(data, turn=True)
+    if orientation == 1:
+        assert turned.data is data
+        return
+    upright = Image.open(io.BytesIO(turned.data))
+    assert upright.getexif() == {}
+    assert turned.changes == ("turned",)
+    assert turned.info == ImageInfo(format="jpeg", width=upright.width, height=upright.height)
+    assert (upright.width > upright.height) == (orientation < images.FIRST_SIDEWAYS)
+
+
+def _marked_corner(picture: Image.Image) -> tuple[int, int]:
+    """Return which corner of `marked` pictures is white: (right, bottom)."""
+    spots = {
+        (x, y): picture.convert("L").getpixel((x * (picture.width - 1), y * (picture.height - 1)))
+        for x in (0, 1)
+        for y in (0, 1)
+    }
+    return max(spots, key=lambda spot: spots[spot])  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(2, (1, 0)), (3, (1, 1)), (4, (0, 1)), (5, (0, 0)), (6, (1, 0)), (7, (1, 1)), (8, (0, 1))],
+)
+def test_the_first_stored_pixel_is_where_exif_says(orientation: int, corner: tuple[int, int]) -> None:
+    picture = Image.new("RGB", (48, 32))
+    picture.paste((255, 255, 255), (0, 0, 16, 8))
+    turned = _prepare(pictures.encoded(picture, exif=pictures.exif(orientation)), turn=True)
+    assert _marked_corner(Image.open(io.BytesIO(turned.data))) == corner
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_orientations_without_meaning_are_none(value: int) -> None:
+    assert inspect(pictures.jpeg(orientation=value)).orientation == 1
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("side", [1, 7, 24, 47])
+def test_large_pictures_are_shrunk_to_the_side(name: str, side: int) -> None:
+    prepared = _prepare(GOOD[name], max_side=side)
+    assert prepared.changes == ("shrunk",)
+    assert max(prepared.info.width, prepared.info.height) == side
+    assert inspect(prepared.data) == prepared.info
+    assert prepared.info.format == prepared.source.format
+
+
+def test_a_shrunk_picture_shows_the_same() -> None:
+    source = pictures.drawing(640, 480)
+    shrunk = Image.open(io.BytesIO(_prepare(pictures.encoded(source, quality=95), max_side=100).data))
+    expected = source.resize((100, 75), Image.Resampling.LANCZOS).convert("L")
+    difference = [abs(a - b) for a, b in zip(shrunk.convert("L").tobytes(), expected.tobytes(), strict=True)]
+    assert sum(difference) / len(difference) < 2
+
+
+def test_sixteen_bits_become_the_high_eight_when_shrunk() -> None:
+    prepared = _prepare(GOOD["png 16 bits"], max_side=24)
+    assert Image.open(io.BytesIO(prepared.data)).mode == "L"
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "expected"),
+    [
+        ("GIF", "P", "png"),
+        ("BMP", "RGB", "jpeg"),
+        ("TIFF", "RGB", "jpeg"),
+        ("TIFF", "CMYK", "jpeg"),
+        ("TIFF", "I;16", "png"),
+        ("WEBP", "RGB", "jpeg"),
+        ("WEBP", "RGBA", "png"),
+    ],
+)
+def test_other_formats_are_made_one_that_the_decoder_reads(kind: str, mode: str, expected: str) -> None:
+    picture = pictures.drawing(mode=mode)
+    if mode == "RGBA":
+        picture.putpixel((0, 0), (0, 0, 0, 0))
+    data = pictures.encoded(picture, kind)
+    prepared = _prepare(data)
+    assert prepared.changes == ("transcoded",)
+    assert inspect(prepared.data) == prepared.info == ImageInfo(format=expected, width=48, height=32)
+    with pytest.raises(ImageError, match=f"the picture is {kind}.*formats=transcode"):
+        _prepare(data, formats="fail")
+
+
+def test_a_format_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ImageError, match="is HEIC; save it as JPEG or PNG"):
+        _prepare(b"\0\0\0\x18ftypheic" + b"\0" * 20)
+    with pytest.raises(ImageError, match="no picture of a known format"):
+        _prepare(b"")
+
+
+@pytest.mark.tensorflow
+@given(dice=st.randoms(use_true_random=False))
+def test_what_tensorflow_rejects_is_found(dice: random.Random) -> None:
+    tf = pytest.importorskip("tensorflow")
+    for good in GOOD.values():
+        data = _mangled(good, dice)
+        try:
+            tf.io.decode_image(data, channels=3, expand_animations=False)
+        except tf.errors.InvalidArgumentError:
+            with pytest.raises(ImageError):
+                inspect(data)
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_decodes_the_good_ones() -> None:
+    tf = pytest.importorskip("tensorflow")
+    for data in GOOD.values():
+        assert tf.io.decode_image(data, channels=3, expand_animations=False).shape == (32, 48, 3)
+
+
+def _mangled(data: bytes, dice: random.Random) -> bytes:
+    out = bytearray(data)
+    at = dice.randrange(len(out))
+    way = dice.randrange(5)
+    if way == 0:
+        del out[at:]
+    elif way == 1:
+        out[at] ^= 1 << dice.randrange(8)
+    elif way == 2:
+        del out[at : at + dice.randrange(1, 200)]
+    elif way == 3:
+        length = len(out[at : at + dice.randrange(1, 200)])
+        out[at : at + length] = bytes(length)
+    else:
+        out[dice.randrange(min(600, len(out)))] = dice.randrange(256)
+    return bytes(out)
