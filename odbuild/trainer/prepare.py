@@ -1,0 +1,175 @@
+"""Prepare a run: data to records, the checkpoint at hand, the pipeline config fitted to both."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import checkpoint, convert, runtime, stage, tuning
+from .errors import OdbuildError, UsageError
+from .plan import Plan
+from .recipe import Recipe
+
+DATA = Path("data")
+CHECKPOINT = Path("checkpoint")
+PIPELINE = Path("pipeline.config")
+
+
+def main(recipe: Recipe, arguments: Sequence[str]) -> int:
+    """Prepare the run of a recipe for as many steps as the first argument says; return the exit code."""
+
+    def work() -> int:
+        prepare(recipe, _steps(arguments), _folder("DATA_DIR"), _folder("RESULT_DIR"))
+        return 0
+
+    return stage.run(work)
+
+
+def prepare(recipe: Recipe, steps: int, data: Path, result: Path) -> Plan:
+    """Convert the data, get the checkpoint, tune the config, and write all that `run` goes by.
+
+    Everything is written below the working directory but `label_map.pbtxt`, `pipeline.config` and
+    `ledger.jsonl`, which clients look for in the result folder.
+
+    Raises:
+        OdbuildError: If data, checkpoint or result folder cannot be used.
+    """
+    shutil.rmtree(DATA, ignore_errors=True)
+    converted = convert.convert(data, DATA.absolute(), _policies(recipe), _say)
+    prefix = _checkpoint(recipe)
+    config = _read(Path(recipe.config))
+    run = _run(recipe, steps, converted, prefix, config)
+    changes = tuning.tune(config, run)
+    _tell(changes)
+    PIPELINE.write_text(_text(config), encoding="utf-8")
+    plan = _plan(recipe, run, converted, result)
+    _claim(result, plan)
+    plan.save()
+    return plan
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _steps(arguments: Sequence[str]) -> int:
+    word = arguments[0] if arguments else ""
+    if not (word.isascii() and word.isdecimal() and int(word) > 0):
+        raise UsageError(f"steps: {word!r} is no positive integer. Start as: start.sh STEPS")
+    return int(word)
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        raise UsageError(f"{variable} is not set: it names the folder of the {_MEANING[variable]}")
+    return Path(value).absolute()
+
+
+_MEANING = {"DATA_DIR": "pictures and _annotations.json", "RESULT_DIR": "results"}
+
+
+def _policies(recipe: Recipe) -> convert.Policies:
+    return convert.Policies(
+        boxes=recipe.boxes,
+        exif=recipe.exif,
+        negatives=recipe.negatives,
+        max_side=recipe.max_side,
+        validation=recipe.validation,
+    )
+
+
+def _checkpoint(recipe: Recipe) -> str | None:
+    wanted = recipe.checkpoint
+    if wanted is None:
+        _say("checkpoint: none, training starts from random weights")
+        return None
+    prefix = (CHECKPOINT / wanted.prefix).absolute()
+    if wanted.url is not None and not checkpoint.exists(prefix):
+        prefix = Path(checkpoint.fetch(wanted, CHECKPOINT.absolute(), _say))
+    found = checkpoint.find_prefix(prefix)
+    checkpoint.require_style(found, recipe.zoo)
+    return str(found)
+
+
+def _read(path: Path) -> Any:
+    from google.protobuf import text_format
+    from object_detection.protos import pipeline_pb2
+
+    return text_format.Parse(path.read_text(encoding="utf-8"), pipeline_pb2.TrainEvalPipelineConfig())
+
+
+def _text(config: Any) -> str:
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(config))
+
+
+def _run(recipe: Recipe, steps: int, converted: convert.Converted, prefix: str | None, config: Any) -> tuning.Run:
+    batch = recipe.batch_size or tuning.default_batch_size(
+        config, gpu=bool(runtime.graphics()), train_pictures=converted.train.pictures
+    )
+    return tuning.Run(
+        zoo=recipe.zoo,
+        steps=steps,
+        batch_size=batch,
+        num_classes=len(converted.labels),
+        max_boxes=converted.max_boxes,
+        train_records=tuple(str(shard.path) for shard in converted.train.shards),
+        validation_records=tuple(str(shard.path) for shard in converted.validation.shards),
+        validation_pictures=converted.validation.pictures,
+        label_map=str(converted.label_map),
+        checkpoint=prefix,
+    )
+
+
+def _tell(changes: Sequence[tuning.Change]) -> None:
+    _say(f"pipeline config: {len(changes)} changes")
+    for change in changes:
+        _say(f"  {change}")
+
+
+def _plan(recipe: Recipe, run: tuning.Run, converted: convert.Converted, result: Path) -> Plan:
+    start = dataclasses.asdict(recipe.checkpoint) if recipe.checkpoint else None
+    identity = {"model": recipe.model, "data": converted.digest, "checkpoint": start}
+    return Plan(
+        model=recipe.model,
+        zoo=recipe.zoo,
+        steps=run.steps,
+        batch_size=run.batch_size,
+        pipeline=str(PIPELINE.absolute()),
+        checkpoint=run.checkpoint,
+        labels=converted.labels,
+        data=str(DATA.absolute()),
+        validation_records=run.validation_records,
+        fingerprint=_fingerprint(identity),
+        result=str(result),
+    )
+
+
+def _fingerprint(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _claim(result: Path, plan: Plan) -> None:
+    """Take the result folder for this run, unless it holds the checkpoints of another one.
+
+    Upstream would resume from whatever checkpoints it finds there, of other data or classes too.
+    """
+    mark = plan.checkpoints / "fingerprint"
+    plan.checkpoints.mkdir(parents=True, exist_ok=True)
+    others = mark.read_text(encoding="utf-8") if mark.exists() else None
+    if others is None and any(plan.checkpoints.glob("*.index")):
+        others = "unknown"
+    if others not in {None, plan.fingerprint}:
+        raise OdbuildError(
+            f"{plan.checkpoints}: holds the checkpoints of a run with another model, data or start. "
+            f"Give this run a RESULT_DIR of its own, or remove that folder."
+        )
+    mark.write_text(plan.fingerprint, encoding="utf-8")
+    for source in (PIPELINE, DATA / "label_map.pbtxt", DATA / "ledger.jsonl"):
+        shutil.copyfile(source, result / source.name)

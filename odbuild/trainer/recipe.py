@@ -1,0 +1,58 @@
+"""What a bundle was made for: the literals that prepare_training.py hands to the payload."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Zoo: TypeAlias = Literal["tf1", "tf2"]
+Boxes: TypeAlias = Literal["clip", "drop", "fail"]
+Exif: TypeAlias = Literal["apply", "ignore", "fail"]
+Negatives: TypeAlias = Literal["keep", "drop"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """Pre-trained weights: inside the bundle where `url` is None, else fetched on the training machine.
+
+    Attributes:
+        prefix: Path of the checkpoint without `.index`: below the archive's one top folder where it is
+            fetched, below `checkpoint/` where it is embedded.
+        url: Where the archive (tar.gz) lies, https.
+        size: Bytes of the archive, where known.
+        sha256: Hex digest of the archive, where known.
+        sha384: Hex digest of the archive, where only this one was published.
+    """
+
+    prefix: str
+    url: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    sha384: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One bundle's choices, all literals, so that `repr` writes it down and reads back.
+
+    Attributes:
+        model: Catalogue name of the model.
+        zoo: `tf1` trains with the Estimator loop, `tf2` with the TF2 loop.
+        config: File name of the pipeline config beside start.sh.
+        checkpoint: Pre-trained weights, or None to train from random ones.
+        batch_size: Pictures a step, or None to choose by model and memory.
+        validation: Fraction of the pictures kept for evaluation, 0 < validation < 1.
+        boxes: What to do with boxes that leave the picture.
+        exif: What to do with pictures that carry an EXIF orientation.
+        negatives: What to do with pictures without boxes.
+        max_side: Longest side of a picture in pixels, longer ones are shrunk; or None to keep all.
+    """
+
+    model: str
+    zoo: Zoo
+    config: str
+    checkpoint: Checkpoint | None
+    batch_size: int | None
+    validation: float
+    boxes: Boxes
+    exif: Exif
+    negatives: Negatives
+    max_side: int | None

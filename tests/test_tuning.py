@@ -1,0 +1,163 @@
+"""Laws of the config's tuning, over every config of both zoos at the pin."""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from odbuild import protos
+from odbuild.protos import Protos
+from odbuild.trainer import tuning
+from odbuild.upstream import Upstream
+
+FOLDERS = {"tf1": "object_detection/samples/configs", "tf2": "object_detection/configs/tf2"}
+
+
+class Configs(list[tuple[str, Any]]):
+    """Pairs of a zoo and a config, shown in few words: Hypothesis prints what it passes on."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} configs>"
+
+
+@pytest.fixture(scope="module")
+def configs(upstream_tree: Upstream, compiled: Protos) -> Configs:
+    pipeline = protos.pipeline_class(compiled.descriptors)
+    return Configs(
+        (zoo, text_format.Parse(path.read_text(encoding="utf-8"), pipeline()))
+        for zoo, folder in FOLDERS.items()
+        for path in sorted((upstream_tree.path / folder).glob("*.config"))
+    )
+
+
+def a_run(zoo: str = "tf1", **fields: Any) -> tuning.Run:
+    defaults = {
+        "steps": 300,
+        "batch_size": 8,
+        "num_classes": 2,
+        "max_boxes": 7,
+        "train_records": ("/data/train-00000-of-00001.record",),
+        "validation_records": ("/data/validation-00000-of-00001.record",),
+        "validation_pictures": 24,
+        "label_map": "/data/label_map.pbtxt",
+        "checkpoint": "/checkpoint/model.ckpt",
+    }
+    return tuning.Run(zoo=zoo, **{**defaults, **fields})
+
+
+def copies(configs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for zoo, config in configs:
+        copied = type(config)()
+        copied.CopyFrom(config)
+        yield zoo, copied
+
+
+def batch_norms(message: Any) -> list[Any]:
+    return [norm for norm, _ in tuning._batch_norms(message, "model")]
+
+
+def schedule(config: Any) -> Any:
+    optimizer = config.train_config.optimizer
+    rate = getattr(optimizer, optimizer.WhichOneof("optimizer")).learning_rate
+    return getattr(rate, rate.WhichOneof("learning_rate"))
+
+
+def highest_rate(config: Any) -> float:
+    stages = tuning._with_stages(schedule(config), "")
+    return max(float(getattr(stage, name)) for stage, _ in stages for name in tuning._fields(stage, tuning.RATES))
+
+
+def test_every_config_of_both_zoos_is_fitted_to_the_run(configs: Configs) -> None:
+    assert len(configs) == 100
+    for zoo, config in copies(configs):
+        run = a_run(zoo)
+        tuning.tune(config, run)
+        train = config.train_config
+        which = config.model.WhichOneof("model")
+        assert getattr(config.model, which).num_classes == 2
+        assert (train.num_steps, train.batch_size) == (300, 8)
+        assert list(config.train_input_reader.tf_record_input_reader.input_path) == list(run.train_records)
+        assert train.fine_tune_checkpoint == run.checkpoint
+        assert train.load_all_detection_checkpoint_vars == (zoo == "tf1")
+        assert all(norm.decay <= 0.9 + 1e-6 for norm in batch_norms(config.model))
+
+
+def test_tuning_again_changes_nothing(configs: Configs) -> None:
+    for zoo, config in copies(configs):
+        tuning.tune(config, a_run(zoo))
+        assert tuning.tune(config, a_run(zoo)) == ()
+
+
+def test_every_change_says_what_it_was_and_why(configs: Configs) -> None:
+    for zoo, config in copies(configs):
+        for change in tuning.tune(config, a_run(zoo)):
+            assert change.before != change.after
+            assert change.reason
+            assert str(change).startswith(change.field)
+
+
+@given(
+    steps=st.integers(1, 1_000_000),
+    batch=st.integers(1, 64),
+    classes=st.integers(1, 500),
+    most=st.integers(0, 900),
+)
+def test_schedules_fit_any_run(configs: Configs, steps: int, batch: int, classes: int, most: int) -> None:
+    for zoo, config in copies(configs[::17]):
+        rate_before = highest_rate(config)
+        share = min(1.0, batch / config.train_config.batch_size)
+        tuning.tune(config, a_run(zoo, steps=steps, batch_size=batch, num_classes=classes, max_boxes=most))
+        now = schedule(config)
+        assert math.isclose(highest_rate(config), rate_before * share, rel_tol=1e-5)
+        assert config.train_config.num_steps == steps
+        # Upstream raises ValueError where a cosine's warm-up is longer than the whole.
+        if "total_steps" in now.DESCRIPTOR.fields_by_name:
+            assert now.total_steps == steps
+            assert now.warmup_steps <= now.total_steps
+        assert config.train_input_reader.max_number_of_boxes >= max(100, most)
+
+
+@given(steps=st.integers(1, 3_000_000))
+def test_averages_turn_over_within_the_run(configs: Configs, steps: int) -> None:
+    zoo, config = next(copies([c for c in configs if batch_norms(c[1].model)]))
+    tuning.tune(config, a_run(zoo, steps=steps))
+    for norm in batch_norms(config.model):
+        window = 1 / (1 - norm.decay)
+        assert window <= max(10, steps / tuning.AVERAGING_WINDOWS) * 1.01
+
+
+def test_a_config_that_neither_fixes_nor_pads_sizes_gets_one_picture_a_batch(
+    configs: Configs,
+) -> None:
+    seen = {}
+    for _, config in configs:
+        alone = tuning._unequal_sizes(config)
+        batch = tuning.default_batch_size(config, gpu=True, train_pictures=1000)
+        assert batch == 1 if alone else batch <= 16
+        seen[alone] = True
+    assert seen == {True: True, False: True}
+
+
+def test_a_batch_above_one_makes_sizes_equal(configs: Configs) -> None:
+    for zoo, config in copies(configs):
+        tuning.tune(config, a_run(zoo, batch_size=2))
+        assert not tuning._unequal_sizes(config)
+
+
+def test_a_batch_is_no_larger_than_the_data(configs: Configs) -> None:
+    assert all(tuning.default_batch_size(c, gpu=False, train_pictures=3) <= 3 for _, c in configs)
+
+
+def test_without_a_checkpoint_none_is_named(configs: Configs) -> None:
+    for zoo, config in copies(configs):
+        tuning.tune(config, a_run(zoo, checkpoint=None))
+        assert not config.train_config.fine_tune_checkpoint
+
+
+def test_the_samples_of_the_zoo_lie_where_expected(upstream_tree: Upstream) -> None:
+    assert all((upstream_tree.path / Path(folder)).is_dir() for folder in FOLDERS.values())
