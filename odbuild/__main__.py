@@ -1,0 +1,245 @@
+"""The command line: parse the words, call one recipe, print what it made, and map what it raises."""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from . import __version__
+from .errors import OdbuildError, UsageError
+from .trainer.recipe import Boxes, Exif, Negatives
+
+OK, FAILED, BUG, INTERRUPTED = 0, 1, 70, 130
+
+CHOICES = ("checkpoint", "batch_size", "validation", "boxes", "exif", "negatives", "max_side")
+"""Options that a bundle is made with, so that a finished one has them."""
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+MACHINE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.EMFILE})
+"""Failures of the operating system that are the machine's and not a bug of odbuild's."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 is success, 1 failed work, 2 wrong usage, 70 a bug, 130 an interrupt.
+    """
+    # A path may hold bytes that the terminal's encoding lacks; that must not end a finished build.
+    for stream in (sys.stdout, sys.stderr):
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    # A service stops a process by SIGTERM: clean up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        arguments = _parser().parse_args(argv)
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except OdbuildError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was left half-written", INTERRUPTED, kind="")
+    except BrokenPipeError:
+        return _reader_left()
+    except OSError as error:
+        return _failed_by_machine(error)
+    except Exception:  # noqa: BLE001  the one place where a bug gets its exit code, traceback and all
+        return _bug()
+    return OK
+
+
+def _bundle(arguments: argparse.Namespace) -> None:
+    from .bundle import bundle
+
+    made = bundle(_request(arguments, arguments.model, arguments.out), _say)
+    _say(f"{made.model}: {made.size / 1e6:,.2f} MB")
+    print(f"{made.sha256}  {made.path}")
+
+
+def _rehearse(arguments: argparse.Namespace) -> None:
+    from .rehearse import Request, rehearse
+
+    finished = _finished(arguments)
+    arguments.out = arguments.out or Path("rehearsal", Path(arguments.model).stem)
+    vars(arguments).setdefault("checkpoint", "none")
+    request = Request(
+        bundle=_request(arguments, arguments.model, arguments.out / "bundle"),
+        zip=finished,
+        dataset=arguments.dataset,
+        steps=arguments.steps,
+        row=arguments.row,
+        python=arguments.python,
+        out=arguments.out,
+    )
+    rehearse(request, _say)
+    for name in ("detections.png", "rehearsal.json"):
+        print(arguments.out / name)
+
+
+def _finished(arguments: argparse.Namespace) -> Path | None:
+    """Return the zip to rehearse where one is named: its choices are made."""
+    if not arguments.model.endswith(".zip"):
+        return None
+    for name in CHOICES:
+        if hasattr(arguments, name):
+            option = name.replace("_", "-")
+            raise UsageError(
+                f"--{option}: {arguments.model} is finished. Name a model instead, or leave --{option} out."
+            )
+    return Path(arguments.model)
+
+
+def _request(arguments: argparse.Namespace, model: str, out: Path) -> Any:
+    from .bundle import Request
+
+    given = {name: value for name, value in vars(arguments).items() if name in {*CHOICES, "offline", "upstream"}}
+    return Request(model=model, out=out, **given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    # What is not given is left out, so that the defaults stand in one place: the recipe's request.
+    parser = argparse.ArgumentParser(
+        prog="odbuild",
+        description="Build, check and rehearse trainer.zip bundles for TensorFlow Object Detection models.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"odbuild {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_bundle(commands)
+    _add_rehearse(commands)
+    return parser
+
+
+def _add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_bundle(commands: Any) -> None:
+    parser = _add_command(commands, "bundle", _bundle, "Make trainer.zip for a model.")
+    parser.add_argument("model", metavar="MODEL", help="a model of the zoos, such as faster_rcnn_resnet101")
+    _add_choices(parser, checkpoint="fetch")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("dist"), help="folder for the bundle (default: dist)"
+    )
+
+
+def _add_rehearse(commands: Any) -> None:
+    summary = "Run trainer.zip on this machine by the very command of the training service."
+    parser = _add_command(commands, "rehearse", _rehearse, summary)
+    parser.add_argument("model", metavar="MODEL_OR_ZIP", help="a model of the zoos, or a finished trainer.zip")
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        type=Path,
+        nargs="?",
+        default=None,
+        help="a folder with _annotations.json and its photographs (default: upstream's rubber ducks)",
+    )
+    # A rehearsal shall not wait for a download that nobody asked for.
+    _add_choices(parser, checkpoint="none")
+    parser.add_argument("--steps", type=_count, metavar="N", default=10, help="training steps (default: 10)")
+    parser.add_argument("--row", metavar="ROW", default=None, help="the runtime row, such as tf2.21")
+    parser.add_argument(
+        "--python", type=Path, metavar="PATH", default=None, help="the interpreter of the fresh environment"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=None,
+        help="folder for the results (default: rehearsal/MODEL)",
+    )
+
+
+def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        type=_checkpoint,
+        metavar="fetch|embed|none|PATH",
+        help="the weights to start from: fetched by the training machine, downloaded now and embedded, none "
+        f"(random), or a checkpoint's folder or prefix to embed (default: {checkpoint})",
+    )
+    parser.add_argument("--offline", action="store_true", help="use the cache alone, ask no network")
+    parser.add_argument(
+        "--upstream", metavar="auto|registry|git|DIR", help="where tensorflow/models comes from (default: auto)"
+    )
+    parser.add_argument("--batch-size", type=_count, metavar="N", help="pictures a step (default: what fits)")
+    parser.add_argument("--validation", type=_fraction, metavar="F", help="share of the pictures (default: 0.2)")
+    parser.add_argument("--boxes", choices=get_args(Boxes), help="boxes that leave the picture (default: clip)")
+    parser.add_argument("--exif", choices=get_args(Exif), help="pictures with a rotation (default: fail)")
+    parser.add_argument("--negatives", choices=get_args(Negatives), help="pictures without boxes (default: keep)")
+    parser.add_argument("--max-side", type=_count, metavar="N", help="shrink larger pictures (default: keep them)")
+
+
+def _checkpoint(word: str) -> str | Path:
+    if not word:
+        raise argparse.ArgumentTypeError("is empty; expected fetch, embed, none or a path")
+    return word if word in {"fetch", "embed", "none"} else Path(word)
+
+
+def _count(word: str) -> int:
+    if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word)):
+        raise argparse.ArgumentTypeError(f"{word!r} is no positive integer")
+    return int(word)
+
+
+def _fraction(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no fraction between 0 and 1, such as 0.2")
+    return value
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int, *, kind: str = "error: ") -> int:
+    _say(f"odbuild: {kind}{message}")
+    return code
+
+
+def _reader_left() -> int:
+    # Python flushes at exit once more, into the pipe that nobody reads.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    return FAILED
+
+
+def _failed_by_machine(error: OSError) -> int:
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in NO_SPACE:
+        return _fail(f"{place}no space left. Free some space and run again.", FAILED)
+    if error.errno in MACHINE:
+        return _fail(f"{place}{error.strerror}", FAILED)
+    return _bug()
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    return _fail("this is a bug in odbuild. Please report it with the lines above.", BUG)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""Turn a model's sample config into one that trains on one machine, as far as no data is needed for it.
+
+The sample configs were written for clusters of TPUs or of parameter servers, with placeholders for paths, and
+for TensorFlow 1. Each edit here is one function that says what it changed and why. What depends on the data,
+the steps or the machine is the payload's `tuning`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+from google.protobuf import text_format
+
+from . import upstream
+from .protos import Protos, pipeline_class
+from .trainer.tuning import Change
+from .upstream import Upstream
+from .zoo import Model
+
+PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
+"""What upstream writes where a path is still missing."""
+
+Message = Any  # a message of a class made at run time, which has no static type
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipeline:
+    """A pipeline config and how it came about.
+
+    Attributes:
+        text: The config as a text proto, ASCII, without placeholders.
+        changes: Every edit of the sample config, in the order made.
+    """
+
+    text: str
+    changes: tuple[Change, ...]
+
+
+def derive(model: Model, tree: Upstream, protos: Protos) -> Pipeline:
+    """Return the model's sample config with everything right that does not depend on data.
+
+    Raises:
+        OdbuildError: Upstream lacks the config that the catalogue names, or it has been changed.
+    """
+    config = pipeline_class(protos.descriptors)()
+    text_format.Parse(upstream.read(tree, model.config).decode(), config)
+    changes = edit(config, model)
+    source = f"# tensorflow/models@{tree.commit} {model.config}\n# Every edit stands in MANIFEST.json.\n"
+    return Pipeline(text=source + render(config), changes=changes)
+
+
+def edit(config: Message, model: Model) -> tuple[Change, ...]:
+    """Make every edit on a config in place, and return what changed."""
+    return (
+        *no_bfloat16(config),
+        *one_machine(config),
+        *no_moving_averages(config),
+        *no_quantization(config),
+        *checkpoint_type(config, model),
+        *checkpoint_version(config, model),
+        *common_variables_only(config, model),
+        *coco_metrics(config),
+        *whole_evaluation(config),
+        *no_paths(config),
+        *no_placeholders(config),
+    )
+
+
+def render(config: Message) -> str:
+    """Return a config as a text proto, the same bytes with every protobuf runtime."""
+    # The default for non-ASCII text is not the same in protobuf 4 and 7, so it is said here.
+    return str(text_format.MessageToString(config, as_utf8=False))
+
+
+def no_bfloat16(config: Message) -> Iterator[Change]:
+    """Compute in float32: upstream's input reader casts to bfloat16, which only TPUs train in."""
+    yield from _set(config, "train_config.use_bfloat16", False, "only TPUs train in bfloat16")
+
+
+def one_machine(config: Message) -> Iterator[Change]:
+    """Train on one machine: upstream's legacy trainer divides the batch by replicas and waits for them."""
+    yield from _set(config, "train_config.sync_replicas", False, "there is one machine")
+    yield from _set(config, "train_config.replicas_to_aggregate", 1, "there is one machine")
+    yield from _set(config, "train_config.startup_delay_steps", 0.0, "no replica waits for another")
+
+
+def no_moving_averages(config: Message) -> Iterator[Change]:
+    """Do without averaged weights: the proto's default is on, their optimizer went with tf.contrib."""
+    reason = "the optimizer for averaged weights left TensorFlow with tf.contrib"
+    yield from _set(config, "train_config.optimizer.use_moving_average", False, reason)
+    yield from _set(config, "eval_config.use_moving_averages", False, "no averaged weights are kept")
+
+
+def no_quantization(config: Message) -> Iterator[Change]:
+    """Train in floating point: quantization-aware training needs a rewriter that went with tf.contrib."""
+    reason = "quantization-aware training left TensorFlow with tf.contrib; the model trains in floating point"
+    yield from _clear(config, "graph_rewriter", reason)
+
+
+def checkpoint_type(config: Message, model: Model) -> Iterator[Change]:
+    """Say what the zoo's checkpoint is: left unsaid, upstream takes it for a classifier and restores less."""
+    kind = model.checkpoint.type
+    reason = f"what the zoo's checkpoint of {model.name} is"
+    yield from _set(config, "train_config.fine_tune_checkpoint_type", kind, reason)
+    if model.zoo == "tf1":
+        detection = kind == "detection"
+        yield from _set(config, "train_config.from_detection_checkpoint", detection, reason)
+    else:
+        reason = "deprecated: fine_tune_checkpoint_type says it"
+        yield from _clear(config, "train_config.from_detection_checkpoint", reason)
+
+
+def checkpoint_version(config: Message, model: Model) -> Iterator[Change]:
+    """Restore as the zoo's TensorFlow does: TF2 refuses the proto's default, V1."""
+    version = {"tf1": "V1", "tf2": "V2"}[model.zoo]
+    reason = f"the checkpoint is of the {model.zoo.upper()} zoo"
+    yield from _set(config, "train_config.fine_tune_checkpoint_version", version, reason)
+
+
+def common_variables_only(config: Message, model: Model) -> Iterator[Change]:
+    """Do not ask TF2 for what it refuses: to load all variables of a checkpoint."""
+    if model.zoo == "tf2":
+        reason = "upstream's TF2 loop refuses it"
+        yield from _set(config, "train_config.load_all_detection_checkpoint_vars", False, reason)
+
+
+def coco_metrics(config: Message) -> Iterator[Change]:
+    """Measure boxes as COCO does, whatever metric the sample was tuned for."""
+    reason = "the metric that every model is compared by"
+    yield from _set_all(config, "eval_config.metrics_set", ("coco_detection_metrics",), reason)
+    yield from _clear(config, "eval_config.parameterized_metric", "it measures keypoints")
+
+
+def whole_evaluation(config: Message) -> Iterator[Change]:
+    """Evaluate each picture of the validation split once, as often as asked."""
+    yield from _clear(config, "eval_config.num_examples", "COCO's count; the split's own size counts")
+    yield from _clear(config, "eval_config.max_evals", "evaluation would stop for good after so many rounds")
+    yield from _set(config, "eval_config.batch_size", 1, "a larger batch would drop the last pictures")
+    yield from _set(config, "eval_input_reader[0].shuffle", False, "the same order in every run")
+    yield from _set(config, "eval_input_reader[0].num_epochs", 1, "each picture counts once")
+
+
+def no_paths(config: Message) -> Iterator[Change]:
+    """Leave every path empty: the training machine knows them."""
+    reason = "a path of the training machine, filled in there"
+    yield from _clear(config, "train_config.fine_tune_checkpoint", reason)
+    for reader in ("train_input_reader", "eval_input_reader[0]"):
+        yield from _clear(config, f"{reader}.label_map_path", reason)
+        yield from _clear(config, f"{reader}.tf_record_input_reader.input_path", reason)
+
+
+def no_placeholders(config: Message) -> Iterator[Change]:
+    """Leave no placeholder behind, wherever a sample has one."""
+    for path in list(_placeholders(config, "")):
+        yield from _clear(config, path, "a placeholder for a file that boxes do not need")
+
+
+def _set(config: Message, path: str, value: float | str, reason: str) -> Iterator[Change]:
+    """Set a scalar or an enum (by name) and tell it, unless the field holds or defaults to that value."""
+    parent, name = _resolve(config, path)
+    field = parent.DESCRIPTOR.fields_by_name[name]
+    after = field.enum_type.values_by_name[value].number if field.enum_type else value
+    if getattr(parent, name) == after:
+        return
+    before = _shown(parent, name)
+    setattr(parent, name, after)
+    yield Change(field=path, before=before, after=_shown(parent, name), reason=reason)
+
+
+def _set_all(config: Message, path: str, values: tuple[str, ...], reason: str) -> Iterator[Change]:
+    parent, name = _resolve(config, path)
+    if tuple(getattr(parent, name)) == values:
+        return
+    before = _shown(parent, name)
+    getattr(parent, name)[:] = values
+    yield Change(field=path, before=before, after=_shown(parent, name), reason=reason)
+
+
+def _clear(config: Message, path: str, reason: str) -> Iterator[Change]:
+    parent, name = _resolve(config, path)
+    if any(field.name == name for field, _ in parent.ListFields()):
+        before = _shown(parent, name)
+        parent.ClearField(name)
+        yield Change(field=path, before=before, after="unset", reason=reason)
+
+
+def _resolve(config: Message, path: str) -> tuple[Message, str]:
+    """Return the message that holds the last field of a path such as `eval_input_reader[0].shuffle`."""
+    *parents, name = path.split(".")
+    for part in parents:
+        field, index = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", part).groups()  # type: ignore[union-attr]
+        config = getattr(config, field)
+        if index is not None:
+            config = config[int(index)]
+    return config, name
+
+
+def _shown(message: Message, name: str) -> str:
+    """Return a field as the text proto has it, on one line; where it is not set, its default."""
+    field = message.DESCRIPTOR.fields_by_name[name]
+    value = getattr(message, name)
+    if all(each.name != name for each, _ in message.ListFields()):
+        scalar = field.has_presence and field.message_type is None
+        return f"unset ({_text(field, value)})" if scalar else "unset"
+    return ", ".join(_text(field, each) for each in ([value] if field.has_presence else value))
+
+
+def _text(field: Any, value: Any) -> str:
+    out = StringIO()
+    text_format.PrintFieldValue(field, value, out, as_utf8=False, as_one_line=True)
+    return out.getvalue().strip()
+
+
+def _placeholders(message: Message, prefix: str) -> Iterator[str]:
+    """Yield the path of every string field below a message that still holds a placeholder."""
+    for field, value in message.ListFields():
+        path = f"{prefix}{field.name}"
+        if field.message_type is None:
+            if PLACEHOLDER in str(value):
+                yield path
+        elif field.has_presence:
+            yield from _placeholders(value, f"{path}.")
+        elif not field.message_type.GetOptions().map_entry:
+            for index, child in enumerate(value):
+                yield from _placeholders(child, f"{path}[{index}].")
