@@ -157,6 +157,8 @@ def test_without_a_checkpoint_none_is_named(configs: Configs) -> None:
     for zoo, config in copies(configs):
         tuning.tune(config, a_run(zoo, checkpoint=None))
         assert not config.train_config.fine_tune_checkpoint
+        if config.model.WhichOneof("model") == "faster_rcnn":
+            assert config.model.faster_rcnn.feature_extractor.batch_norm_trainable
 
 
 def test_the_samples_of_the_zoo_lie_where_expected(upstream_tree: Upstream) -> None:

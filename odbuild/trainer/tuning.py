@@ -79,6 +79,7 @@ def tune(config: Message, run: Run) -> tuple[Change, ...]:
         _steps,
         _batch_norm,
         _base_batch_norm,
+        _frozen_batch_norm,
         _crops,
         _evaluation,
     )
@@ -318,6 +319,22 @@ def _base_batch_norm(config: Message, run: Run) -> Iterator[Change]:
             True,
             "model.ssd.feature_extractor",
             f"the base network's averages must fit {run.steps} steps too",
+        )
+
+
+def _frozen_batch_norm(config: Message, run: Run) -> Iterator[Change]:
+    """Let a Faster R-CNN from random weights compute the averages that it would otherwise never have.
+
+    Its base network normalises by averages that stay as the checkpoint has them. Without one they stay at 0 and
+    1, and the activations of a hundred layers grow without bound.
+    """
+    if config.model.WhichOneof("model") == "faster_rcnn" and run.checkpoint is None:
+        yield from _set(
+            config.model.faster_rcnn.feature_extractor,
+            "batch_norm_trainable",
+            True,
+            "model.faster_rcnn.feature_extractor",
+            "without a checkpoint there are no averages to keep",
         )
 
 
