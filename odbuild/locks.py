@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OdbuildError
-from .trainer.runtime import Row, load_rows
+from .trainer.runtime.interpreter import REQUIREMENTS
+from .trainer.runtime.rows import Row, load_rows
 
-REQUIREMENTS = Path(__file__).parent / "trainer" / "requirements"
 #: Platforms with wheels of TensorFlow; there are none for musl or Windows machines.
 PLATFORM = re.compile(r"any|manylinux\w*_(x86_64|aarch64)|macosx\w+")
 HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")

@@ -24,7 +24,8 @@ from typing import Any
 
 from . import archive, bundle, upstream
 from .errors import OdbuildError, UsageError, did_you_mean
-from .trainer import checkpoint, dataset, runtime
+from .trainer import checkpoint, dataset
+from .trainer.runtime.rows import load_rows
 
 Say = Callable[[str], None]
 
@@ -152,9 +153,9 @@ def python_for(row: str | None) -> Path:
         UsageError: If there is no such row.
         OdbuildError: If there is no such interpreter; the message says which versions would do.
     """
-    rows = [known for known in runtime.load_rows() if row in {None, known.name}]
+    rows = [known for known in load_rows() if row in {None, known.name}]
     if not rows:
-        names = [known.name for known in runtime.load_rows()]
+        names = [known.name for known in load_rows()]
         raise UsageError(f"--row {row}: unknown row.{did_you_mean(str(row), names)} Rows: {', '.join(names)}")
     wanted = [version for known in rows for version in known.pythons]
     here = ".".join(map(str, sys.version_info[:2]))

@@ -122,7 +122,7 @@ def test_the_payload_stands_alone(unpacked: Path) -> None:
         "        assert name.split('.')[0] not in {'odbuild', 'tensorflow'}, name\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "sys.path.insert(0, '.')\n"
-        "import prepare_training, trainer.runtime\n"
+        "import prepare_training, trainer.runtime.__main__, trainer.runtime.setup\n"
         "print(prepare_training.RECIPE.model)\n"
     )
     command = [sys.executable, "-W", "error", "-c", code]

@@ -26,11 +26,19 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from odbuild import locks
-from odbuild.trainer import runtime
 from odbuild.trainer.errors import OdbuildError, UsageError
-from odbuild.trainer.runtime import Host, Pin, Row
+from odbuild.trainer.runtime.environment import place
+from odbuild.trainer.runtime.host import Host, canonical, installed_in, left_to_host
+from odbuild.trainer.runtime.install import check_room
+from odbuild.trainer.runtime.interpreter import MINOR, REQUIREMENTS
+from odbuild.trainer.runtime.lock import Pin, missing, read_lock
+from odbuild.trainer.runtime.machine import describe, graphics, tell
+from odbuild.trainer.runtime.markers import applies, marker_environment
+from odbuild.trainer.runtime.rows import Row, load_rows, pick
+from odbuild.trainer.runtime.state import MARK
+from odbuild.trainer.runtime.unpack import SDISTS, unpack_sdists
 
-ROWS = runtime.load_rows()
+ROWS = load_rows()
 LOCKS = [(row, device) for row in ROWS for device in ("cpu", "gpu")]
 #: Pins that trained, evaluated and exported on each row.
 TRIED = {
@@ -48,11 +56,11 @@ TRIED_ON_BOTH = {
     "crc32c": "2.9.post0",
 }
 PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
-PAYLOAD = Path(runtime.__file__).parent
+PAYLOAD = REQUIREMENTS.parent
 
 
 def machine(python: str, system: str = "linux", processor: str = "x86_64") -> dict[str, str]:
-    return runtime.marker_environment() | {
+    return marker_environment() | {
         "python_version": python,
         "python_full_version": f"{python}.4",
         "sys_platform": system,
@@ -63,7 +71,7 @@ def machine(python: str, system: str = "linux", processor: str = "x86_64") -> di
 
 
 def lock(row: Row, device: str) -> list[Pin]:
-    return runtime.read_lock(PAYLOAD / "requirements" / f"{row.name}-{device}.txt")
+    return read_lock(REQUIREMENTS / f"{row.name}-{device}.txt")
 
 
 # --- which row ---
@@ -87,8 +95,8 @@ def lock(row: Row, device: str) -> list[Pin]:
     ],
 )
 def test_pick(python: str, tensorflow: str | None, wanted: str, picked: str) -> None:
-    host = Host(python, ("tensorflow", tensorflow) if tensorflow else None)
-    row, reason = runtime.pick(ROWS, host, wanted)
+    host = Host(python=python, tensorflow=("tensorflow", tensorflow) if tensorflow else None)
+    row, reason = pick(ROWS, host, wanted)
     assert row.name == picked
     assert reason
 
@@ -96,21 +104,21 @@ def test_pick(python: str, tensorflow: str | None, wanted: str, picked: str) -> 
 @pytest.mark.parametrize("python", ["3.6", "3.10", "3.14", "4.0"])
 def test_no_row_fits(python: str) -> None:
     with pytest.raises(OdbuildError, match=r"Python 3\.11, 3\.12 or 3\.13 is needed.*ODBUILD_PYTHON"):
-        runtime.pick(ROWS, Host(python))
+        pick(ROWS, Host(python=python))
 
 
 def test_an_unknown_row() -> None:
     with pytest.raises(UsageError, match=r"'tf2\.12'\. Did you mean 'tf2\.\d+'\? Rows: tf2\.21, tf2\.15\."):
-        runtime.pick(ROWS, Host("3.11"), "tf2.12")
+        pick(ROWS, Host(python="3.11"), "tf2.12")
 
 
 def test_a_row_for_another_python() -> None:
     with pytest.raises(UsageError, match=r"tf2\.15 needs Python 3\.11, and this is 3\.13"):
-        runtime.pick(ROWS, Host("3.13"), "tf2.15")
+        pick(ROWS, Host(python="3.13"), "tf2.15")
 
 
 @pytest.mark.parametrize(
-    ("tensorflow", "virtual", "writable", "place"),
+    ("tensorflow", "virtual", "writable", "where"),
     [
         (None, True, True, "here"),
         ("2.21.0", True, True, "here"),
@@ -123,9 +131,14 @@ def test_a_row_for_another_python() -> None:
         ("2.16.0", False, True, "isolated"),
     ],
 )
-def test_place(tensorflow: str | None, virtual: bool, writable: bool, place: str) -> None:  # noqa: FBT001
-    host = Host("3.11", ("tensorflow", tensorflow) if tensorflow else None, virtual, writable)
-    assert runtime.place(ROWS[0], host) == place
+def test_place(tensorflow: str | None, virtual: bool, writable: bool, where: str) -> None:  # noqa: FBT001
+    host = Host(
+        python="3.11",
+        tensorflow=("tensorflow", tensorflow) if tensorflow else None,
+        virtual=virtual,
+        writable=writable,
+    )
+    assert place(ROWS[0], host) == where
 
 
 # --- the locks ---
@@ -147,7 +160,7 @@ def test_every_pin_is_exact_and_hashed(row: Row, device: str) -> None:
 @pytest.mark.parametrize(("row", "device"), LOCKS)
 def test_one_version_each(row: Row, device: str) -> None:
     for python, (system, processor) in itertools.product(row.pythons, PLATFORMS):
-        pins = runtime.missing(lock(row, device), {}, machine(python, system, processor))
+        pins = missing(lock(row, device), {}, machine(python, system, processor))
         names = [pin.name for pin in pins]
         assert len(names) == len(set(names))
         assert len({"tensorflow", "tensorflow-cpu"}.intersection(names)) == 1
@@ -155,7 +168,7 @@ def test_one_version_each(row: Row, device: str) -> None:
 
 @pytest.mark.parametrize(("row", "device"), LOCKS)
 def test_the_pins_are_those_that_were_tried(row: Row, device: str) -> None:
-    held = {pin.name: pin.version for pin in runtime.missing(lock(row, device), {}, machine("3.11"))}
+    held = {pin.name: pin.version for pin in missing(lock(row, device), {}, machine("3.11"))}
     tensorflow = "tensorflow-cpu" if device == "cpu" else "tensorflow"
     patch = {"tf2.15": "2.15.1", "tf2.21": "2.21.0"}[row.name]
     expected = TRIED_ON_BOTH | TRIED[row.name] | {tensorflow: patch}
@@ -167,12 +180,12 @@ def test_the_pins_are_those_that_were_tried(row: Row, device: str) -> None:
 @pytest.mark.parametrize(("row", "device"), LOCKS)
 def test_the_lock_holds_what_its_source_asks_for(row: Row, device: str) -> None:
     pins = lock(row, device)
-    for line in sources(PAYLOAD / "requirements" / f"{row.name}-{device}.in"):
+    for line in sources(REQUIREMENTS / f"{row.name}-{device}.in"):
         asked = Requirement(line)
         for python in row.pythons:
             environment = machine(python)
             if not asked.marker or asked.marker.evaluate(environment):
-                held = {pin.name: pin.version for pin in runtime.missing(pins, {}, environment)}
+                held = {pin.name: pin.version for pin in missing(pins, {}, environment)}
                 assert held[asked.name] in asked.specifier, f"{asked}: run `nox -s lock`"
 
 
@@ -187,7 +200,7 @@ def sources(path: Path) -> list[str]:
 
 
 def test_no_file_names_an_index() -> None:
-    for path in (PAYLOAD / "requirements").iterdir():
+    for path in REQUIREMENTS.iterdir():
         text = path.read_text()
         assert "://" not in text, path
         assert "index-url" not in text, path
@@ -205,7 +218,7 @@ def test_a_row_has_its_files() -> None:
 def test_a_lock_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.txt").write_text(f"# header\n{text}\n")
     with pytest.raises(OdbuildError, match=r"bad\.txt: no exact pin with a hash: 'numpy"):
-        runtime.read_lock(tmp_path / "bad.txt")
+        read_lock(tmp_path / "bad.txt")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +250,7 @@ def test_markers_of_the_locks_agree_with_packaging() -> None:
     assert markers
     for marker, python, (system, processor) in itertools.product(markers, ("3.11", "3.12", "3.13"), PLATFORMS):
         environment = machine(python, system, processor)
-        assert runtime.applies(marker, environment) == Marker(marker).evaluate(environment), marker
+        assert applies(marker, environment) == Marker(marker).evaluate(environment), marker
 
 
 VERSIONS = st.builds(
@@ -258,7 +271,7 @@ MARKERS = st.recursive(
 @given(MARKERS, st.integers(9, 14), st.sampled_from(["linux", "darwin"]))
 def test_markers_agree_with_packaging(marker: str, minor: int, system: str) -> None:
     environment = machine(f"3.{minor}", system)
-    assert runtime.applies(marker, environment) == Marker(marker).evaluate(environment)
+    assert applies(marker, environment) == Marker(marker).evaluate(environment)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +280,7 @@ def test_markers_agree_with_packaging(marker: str, minor: int, system: str) -> N
 )
 def test_a_marker_that_is_none(marker: str) -> None:
     with pytest.raises(OdbuildError, match="marker that cannot be read"):
-        runtime.applies(marker, machine("3.11"))
+        applies(marker, machine("3.11"))
 
 
 # --- what is missing ---
@@ -276,14 +289,14 @@ def test_a_marker_that_is_none(marker: str) -> None:
 @given(st.data())
 def test_missing_is_what_is_not_there(data: st.DataObject) -> None:
     pins = lock(ROWS[0], "cpu")
-    all_of_it = {pin.name: pin.version for pin in runtime.missing(pins, {}, machine("3.13"))}
+    all_of_it = {pin.name: pin.version for pin in missing(pins, {}, machine("3.13"))}
     gone = data.draw(st.sets(st.sampled_from(sorted(all_of_it))))
     older = data.draw(st.sets(st.sampled_from(sorted(all_of_it))))
     left = data.draw(st.sets(st.sampled_from(sorted(all_of_it))))
     installed = {
         name: "0.1" if name in older else version for name, version in all_of_it.items() if name not in gone
     }
-    found = runtime.missing(pins, installed, machine("3.13"), left)
+    found = missing(pins, installed, machine("3.13"), left)
     assert {pin.name for pin in found} == (gone | older) - left
 
 
@@ -297,37 +310,37 @@ def test_what_a_host_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
     monkeypatch.syspath_prepend(tmp_path)
     pins = lock(ROWS[1], "gpu")
-    host = Host("3.11", ("tensorflow-gpu", "2.15.0"))
+    host = Host(python="3.11", tensorflow=("tensorflow-gpu", "2.15.0"))
     installed = {"tensorflow-gpu": "2.15.0", "numpy": "1.25.0", "ml-dtypes": "0.2.0", "six": "1.16.0"}
-    left = runtime.left_to_host(host, installed, [pin.name for pin in pins])
-    wanted = {pin.name for pin in runtime.missing(pins, installed, machine("3.11"), left)}
+    left = left_to_host(host, installed, [pin.name for pin in pins])
+    wanted = {pin.name for pin in missing(pins, installed, machine("3.11"), left)}
     assert not wanted & {"tensorflow", "ml-dtypes", "six", "nvidia-nccl-cu12", "nvidia-cudnn-cu12"}
     # Keras is asked for but not there; numpy is always the locked one.
     assert wanted >= {"keras", "numpy", "tf-slim", "pillow", "crc32c"}
 
 
 def test_nothing_is_left_without_a_tensorflow() -> None:
-    assert runtime.left_to_host(Host("3.11"), {"six": "1"}, ["six", "nvidia-nccl-cu12"]) == set()
+    assert left_to_host(Host(python="3.11"), {"six": "1"}, ["six", "nvidia-nccl-cu12"]) == set()
 
 
 @given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?", fullmatch=True))
 def test_canonical_names(name: str) -> None:
     from packaging.utils import canonicalize_name
 
-    assert runtime.canonical(name) == canonicalize_name(name)
+    assert canonical(name) == canonicalize_name(name)
 
 
 def test_installed_in() -> None:
     from importlib.metadata import version
 
-    assert runtime.installed_in(Path(sys.executable))["pytest"] == version("pytest")
+    assert installed_in(Path(sys.executable))["pytest"] == version("pytest")
 
 
 def test_no_room(tmp_path: Path) -> None:
     pins = lock(ROWS[0], "cpu")
     with pytest.raises(OdbuildError, match=r"No room: installing TensorFlow takes 1000000.* GB"):
-        runtime.check_room(tmp_path, 1e6, pins)
-    runtime.check_room(tmp_path, 1e6, [pin for pin in pins if pin.name == "six"])
+        check_room(tmp_path, 1e6, pins)
+    check_room(tmp_path, 1e6, [pin for pin in pins if pin.name == "six"])
 
 
 # --- the machine ---
@@ -350,12 +363,12 @@ def test_graphics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, 
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert runtime.graphics() == gpus
+    assert graphics() == gpus
 
 
 def test_describe(tmp_path: Path) -> None:
     said: list[str] = []
-    runtime.tell(runtime.describe(tmp_path), said.append)
+    tell(describe(tmp_path), said.append)
     assert sys.executable in said[0]
     assert "GiB of memory" in said[0]
     assert said[1].startswith("GPU: ")
@@ -363,8 +376,20 @@ def test_describe(tmp_path: Path) -> None:
 
 # --- old Pythons ---
 
+#: What Python reads before it is known to be new enough.
+OLD_WORDS = ("__init__.py", "errors.py", "runtime/__init__.py", "runtime/__main__.py", "runtime/interpreter.py")
 
-@pytest.mark.parametrize("name", ["__init__.py", "errors.py", "runtime.py"])
+
+def test_no_more_than_that_is_read_early() -> None:
+    code = (
+        "import sys, odbuild.trainer.runtime.__main__; "
+        "print(*(module.__file__ for name, module in sys.modules.items() if name.startswith('odbuild.trainer')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {str(Path(file).relative_to(PAYLOAD)) for file in done.stdout.split()} == set(OLD_WORDS)
+
+
+@pytest.mark.parametrize("name", OLD_WORDS)
 def test_the_syntax_is_that_of_an_old_python(name: str) -> None:
     tree = ast.parse((PAYLOAD / name).read_text(), feature_version=(3, 7))
     for node in ast.walk(tree):
@@ -402,7 +427,7 @@ def test_an_old_python_goes_on_with_a_newer_one(tmp_path: Path) -> None:
         pytest.skip("no old Python here")
     shutil.copytree(PAYLOAD, tmp_path / "trainer", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "bin").mkdir()
-    newer = tmp_path / "bin" / f"python{runtime.MINOR}"
+    newer = tmp_path / "bin" / f"python{MINOR}"
     newer.symlink_to(base_python())
     done = subprocess.run(
         [old, "-m", "trainer.runtime", "setup"],
@@ -424,7 +449,7 @@ def old_python(minor: int) -> str | None:
 
 
 def base_python() -> str:
-    return str(Path(sys.base_prefix) / "bin" / f"python{runtime.MINOR}")
+    return str(Path(sys.base_prefix) / "bin" / f"python{MINOR}")
 
 
 # --- installing, for real, from wheels made here ---
@@ -467,7 +492,7 @@ def bundle(tmp_path: Path) -> Path:
     (folder / "wheels").mkdir(parents=True)
     shutil.copytree(PAYLOAD, folder / "trainer", ignore=shutil.ignore_patterns("__pycache__", "*.txt"))
     requirements = folder / "trainer" / "requirements"
-    row = {"name": "demo", "tensorflow": "9.9", "pythons": [runtime.MINOR], "gigabytes": {"cpu": 1, "gpu": 1}}
+    row = {"name": "demo", "tensorflow": "9.9", "pythons": [MINOR], "gigabytes": {"cpu": 1, "gpu": 1}}
     (requirements / "rows.json").write_text(json.dumps({"rows": [row]}))
     pins = {name: make_wheel(folder / "wheels", name, "1.0") for name in ("demoone", "demotwo")}
     text = "".join(f"{name}==1.0 \\\n    --hash=sha256:{digest}\n" for name, digest in pins.items())
@@ -495,7 +520,7 @@ def test_setup_installs_what_is_missing_once(bundle: Path) -> None:
     assert f"Packages to install into {bundle / 'venv'}: 2\n" in first.stdout
     assert "Installed: demoone 1.0, demotwo 1.0\n" in first.stdout
     python = Path((bundle / ".odbuild" / "python").read_text().rstrip("\n"))
-    assert runtime.installed_in(python).items() >= {"demoone": "1.0", "demotwo": "1.0"}.items()
+    assert installed_in(python).items() >= {"demoone": "1.0", "demotwo": "1.0"}.items()
     assert (bundle / "slim-0.1" / "nets" / "__init__.py").read_bytes() == b"two"
     facts = json.loads((bundle / ".odbuild" / "runtime.json").read_text())
     assert facts["row"] == "demo"
@@ -507,17 +532,17 @@ def test_setup_installs_what_is_missing_once(bundle: Path) -> None:
 
     # Inside a virtual environment, that one is used, and only what went missing comes back.
     subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "demotwo"], check=True)
-    shutil.move(bundle / "venv" / runtime.MARK, bundle / "elsewhere")
+    shutil.move(bundle / "venv" / MARK, bundle / "elsewhere")
     inside = set_up(bundle, python)
     assert (inside.returncode, inside.stderr) == (0, "")
     assert "Installed: demotwo 1.0\n" in inside.stdout
     assert "Everything is installed" in set_up(bundle, python).stdout
 
     # An interrupted run leaves the mark; what it left is not trusted.
-    (bundle / "venv" / runtime.MARK).write_text("incomplete")
+    (bundle / "venv" / MARK).write_text("incomplete")
     assert "Installed: demoone 1.0, demotwo 1.0\n" in set_up(bundle, python).stdout
     assert "Everything is installed" in set_up(bundle, python).stdout
-    (bundle / "venv" / runtime.MARK).write_text("incomplete")
+    (bundle / "venv" / MARK).write_text("incomplete")
     (bundle / "venv" / "rubbish").touch()
     resumed = set_up(bundle)
     assert (resumed.returncode, resumed.stderr) == (0, "")
@@ -581,8 +606,9 @@ def test_setup_takes_no_other_words() -> None:
 
 def test_sigterm_takes_pip_along(tmp_path: Path) -> None:
     code = (
-        "import signal; from odbuild.trainer import runtime as r; signal.signal(signal.SIGTERM, r._stop); "
-        f"r._run(['sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 60'])"
+        "import signal; from odbuild.trainer.runtime import __main__, child; "
+        "signal.signal(signal.SIGTERM, __main__._stop); "
+        f"child.run(['sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 60'])"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as run:
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n")):
@@ -598,12 +624,12 @@ def test_sigterm_takes_pip_along(tmp_path: Path) -> None:
 
 
 def test_unpacking_replaces_what_was_there(tmp_path: Path) -> None:
-    for name in runtime.SDISTS:
+    for name in SDISTS:
         make_sdist(tmp_path, name, {f"{name}/new.py": b"new"})
         (tmp_path / name).mkdir()
         (tmp_path / name / "old.py").touch()
-    runtime.unpack_sdists(tmp_path)
-    for name in runtime.SDISTS:
+    unpack_sdists(tmp_path)
+    for name in SDISTS:
         assert [path.name for path in (tmp_path / name).iterdir()] == ["new.py"]
 
 
@@ -613,7 +639,7 @@ def test_unpacking_replaces_what_was_there(tmp_path: Path) -> None:
 def test_unpacking_refuses_to_leave_its_folder(tmp_path: Path, member: str) -> None:
     make_sdist(tmp_path, "object_detection-0.1", {member: b""})
     with pytest.raises(OdbuildError, match="does not belong there"):
-        runtime.unpack_sdists(tmp_path)
+        unpack_sdists(tmp_path)
     assert not list(tmp_path.rglob("out.py"))
 
 
@@ -624,13 +650,13 @@ def test_unpacking_refuses_what_is_no_file(tmp_path: Path, kind: bytes) -> None:
         entry.type, entry.linkname = kind, "/etc/passwd"
         archive.addfile(entry)
     with pytest.raises(OdbuildError, match="does not belong there"):
-        runtime.unpack_sdists(tmp_path)
+        unpack_sdists(tmp_path)
 
 
 @given(st.data())
 def test_unpacking_a_damaged_archive(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for name in runtime.SDISTS:
+        for name in SDISTS:
             make_sdist(Path(folder), name, {f"{name}/one.py": b"some text " * 9})
         archive = Path(folder, "object_detection-0.1.tar.gz")
         content = bytearray(archive.read_bytes())
@@ -639,7 +665,7 @@ def test_unpacking_a_damaged_archive(data: st.DataObject) -> None:
         archive.write_bytes(bytes(content))
         # A byte of the header may not matter; nothing but our own error may come out.
         with contextlib.suppress(OdbuildError):
-            runtime.unpack_sdists(Path(folder))
+            unpack_sdists(Path(folder))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no archive", b"\x1f\x8b\x08\x00cut"])
@@ -647,5 +673,5 @@ def test_unpacking_a_broken_archive(tmp_path: Path, content: bytes | None) -> No
     if content is not None:
         (tmp_path / "object_detection-0.1.tar.gz").write_bytes(content)
     with pytest.raises(OdbuildError, match=r"cannot be unpacked .*Build the bundle again"):
-        runtime.unpack_sdists(tmp_path)
+        unpack_sdists(tmp_path)
     assert not (tmp_path / "object_detection-0.1").exists()

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, convert, runtime, stage, tuning
+from . import checkpoint, convert, stage, tuning
 from .errors import OdbuildError, UsageError
 from .plan import Plan
 from .recipe import Recipe
+from .runtime.machine import graphics
 
 DATA = Path("data")
 CHECKPOINT = Path("checkpoint")
@@ -111,7 +112,7 @@ def _text(config: Any) -> str:
 
 def _run(recipe: Recipe, steps: int, converted: convert.Converted, prefix: str | None, config: Any) -> tuning.Run:
     batch = recipe.batch_size or tuning.default_batch_size(
-        config, gpu=bool(runtime.graphics()), train_pictures=converted.train.pictures
+        config, gpu=bool(graphics()), train_pictures=converted.train.pictures
     )
     return tuning.Run(
         zoo=recipe.zoo,
