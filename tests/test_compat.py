@@ -15,7 +15,8 @@ import pytest
 from odbuild import sdists
 from odbuild.cache import cache_folder
 from odbuild.protos import Protos
-from odbuild.trainer import compat, runtime
+from odbuild.trainer import compat
+from odbuild.trainer.runtime import rows
 from odbuild.upstream import Upstream
 
 pytestmark = pytest.mark.tensorflow
@@ -51,7 +52,7 @@ def row() -> str:
     """Name the runtime row of the TensorFlow that is installed here."""
     import tensorflow as tf
 
-    return next(known.name for known in runtime.load_rows() if tf.__version__.startswith(known.tensorflow))
+    return next(known.name for known in rows.load_rows() if tf.__version__.startswith(known.tensorflow))
 
 
 def test_every_shim_is_still_needed(unpacked: str) -> None:
@@ -62,7 +63,7 @@ def test_every_shim_is_still_needed(unpacked: str) -> None:
 
 
 def test_every_shim_names_known_rows() -> None:
-    known = {known.name for known in runtime.load_rows()}
+    known = {known.name for known in rows.load_rows()}
     assert known == set(compat.ROWS)
     assert all(shim.rows and set(shim.rows) <= known for shim in compat.SHIMS.values())
 

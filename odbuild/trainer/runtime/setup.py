@@ -15,7 +15,7 @@ from .unpack import unpack_sdists
 
 
 def setup(folder: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Say what machine this is, install what is missing, and unpack upstream.
+    """Say what machine this is, unpack upstream, and install what is missing.
 
     Leaves `.odbuild/python` (the path of the interpreter to train with) and `.odbuild/runtime.json`.
 
@@ -35,8 +35,9 @@ def setup(folder: Path, environ: Mapping[str, str], say: Callable[[str], None]) 
     # TensorFlow's own builds for other processors cannot use NVIDIA cards.
     device = "gpu" if here.gpus and platform.machine() == "x86_64" else "cpu"
     say(f"Runtime row {row.name} ({device}): {reason}")
-    python = furnish(folder, row, device, host, say)
+    # First what takes a second: a broken bundle shall not wait for minutes of installing.
     unpack_sdists(folder)
+    python = furnish(folder, row, device, host, say)
     facts = asdict(here) | {"row": row.name, "device": device}
     leave(folder / STATE / "runtime.json", json.dumps(facts, indent=2, sort_keys=True) + "\n")
     leave(folder / STATE / "python", f"{python}\n")
