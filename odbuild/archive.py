@@ -6,7 +6,6 @@ import io
 import os
 import re
 import secrets
-import shutil
 import stat
 import tarfile
 import threading
@@ -149,7 +148,7 @@ def reported(target: Path, *, only: Collection[int] | None = None) -> Iterator[N
 def cannot_write(target: Path, error: OSError) -> OdbuildError:
     """Return the error that says why a target cannot be written, and what to do."""
     if error.errno in _NO_ROOM:
-        advice = f"Free some space {_free(target)}, or choose another folder, and run again."
+        advice = "Free some space on its disk, or choose another folder, and run again."
     else:
         advice = "Choose a folder that you may write to, and run again."
     return OdbuildError(f"Cannot write {target}: {error.strerror}. {advice}")
@@ -288,13 +287,6 @@ def _create(part: Path, target: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         # By open, not by tempfile: the finished file shall have the mode that the user's umask asks for.
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-
-
-def _free(target: Path) -> str:
-    try:
-        return f"(now {shutil.disk_usage(target.parent).free / 1e6:,.1f} MB)"
-    except OSError:
-        return "on its disk"
 
 
 def _git_row(mode: str, name: str, digest: str) -> bytes:

@@ -15,7 +15,6 @@ import signal
 import stat
 import subprocess
 import sys
-import venv
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -128,17 +127,19 @@ def rehearse(request: Request, say: Say) -> Rehearsal:
         OdbuildError: If anything that the service or its clients rely on does not hold.
     """
     python = _python(request)
+    _look_ahead(request)
     _fresh(request.out)
-    trainer_zip = request.zip or bundle.bundle(request.bundle, say).path
-    data = _data(request, request.out / "data", say)
-    before = _snapshot(data)
-    with _service(request.out, python, say) as service:
+    with _service(request.out) as service:
+        trainer_zip = request.zip or bundle.bundle(request.bundle, say).path
         _unpack(trainer_zip, service.job)
+        data = _data(request, service.data, say)
+        before = _snapshot(data)
+        _make_environment(python, service.environment, say)
         say(f"running the service's command: ./start.sh {request.steps}, log in {request.out / 'log.txt'}")
-        exit_code = _run(service, request, data, say)
-    found = _judge(request, exit_code, changed=before != _snapshot(data))
+        exit_code = _run(service, request, say)
+        changed = before != _snapshot(data)
+    found = _judge(request, exit_code, changed=changed)
     _write(request.out / "rehearsal.json", found)
-    _remove(data)
     if found.problems:
         tail = "".join(_log(request.out).splitlines(keepends=True)[-15:])
         problems = "\n".join(f"  - {problem}" for problem in found.problems)
@@ -186,6 +187,16 @@ def _version(python: Path) -> str | None:
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _look_ahead(request: Request) -> None:
+    """Tell of a missing zip or dataset before minutes are spent on the rest."""
+    if request.zip is not None and not zipfile.is_zipfile(request.zip):
+        raise UsageError(f"{request.zip}: is no readable zip file")
+    if request.dataset is not None:
+        dataset.locate(request.dataset)
+    if request.out.exists() and not request.out.is_dir():
+        raise UsageError(f"--out {request.out}: is no folder. Name another one.")
 
 
 def _fresh(out: Path) -> None:
@@ -257,29 +268,27 @@ def _snapshot(folder: Path) -> Mapping[str, tuple[int, int]]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Service:
     job: Path
+    data: Path
     home: Path
     environment: Path
 
 
 @contextlib.contextmanager
-def _service(out: Path, python: Path, say: Say) -> Iterator[_Service]:
-    """Make a fresh folder, HOME and virtual environment, and take them away again."""
-    service = _Service(job=out / "job", home=out / "home", environment=out / "venv")
+def _service(out: Path) -> Iterator[_Service]:
+    """Give the folders of a fresh machine, and take them away again."""
+    service = _Service(job=out / "job", data=out / "data", home=out / "home", environment=out / "venv")
     try:
         service.job.mkdir()
         service.home.mkdir()
-        say(f"making a fresh virtual environment of {python}")
-        _make_environment(python, service.environment)
         yield service
     finally:
-        for folder in (service.environment, service.job, service.home):
+        for folder in (service.environment, service.job, service.home, service.data):
             _remove(folder)
 
 
-def _make_environment(python: Path, target: Path) -> None:
-    if python == Path(sys.executable):
-        venv.create(target, with_pip=True, symlinks=True)
-        return
+def _make_environment(python: Path, target: Path, say: Say) -> None:
+    say(f"making a fresh virtual environment of {python}")
+    # In a process of its own, which an interrupt ends before its folder is taken away.
     done = subprocess.run([str(python), "-m", "venv", str(target)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise OdbuildError(f"{python}: cannot make a virtual environment: {done.stdout}{done.stderr}")
@@ -289,11 +298,11 @@ def _unpack(trainer_zip: Path, job: Path) -> None:
     try:
         with zipfile.ZipFile(trainer_zip) as packed:
             packed.extractall(job)
-    except (zipfile.BadZipFile, FileNotFoundError) as error:
-        raise OdbuildError(f"{trainer_zip}: is no readable zip file ({error})") from error
+    except zipfile.BadZipFile as error:
+        raise OdbuildError(f"{trainer_zip}: is a damaged zip file ({error})") from error
 
 
-def _environment(service: _Service, request: Request, data: Path) -> dict[str, str]:
+def _environment(service: _Service, request: Request) -> dict[str, str]:
     passed = {k: v for k, v in os.environ.items() if k in PASSED_ON or k.startswith(("PIP_", "pip_"))}
     proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
     cache = {"PIP_CACHE_DIR": _pip_cache()} if "PIP_CACHE_DIR" not in passed else {}
@@ -305,7 +314,7 @@ def _environment(service: _Service, request: Request, data: Path) -> dict[str, s
         **row,
         "PATH": f"{service.environment / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "HOME": str(service.home),
-        "DATA_DIR": str(data.absolute()),
+        "DATA_DIR": str(service.data.absolute()),
         "RESULT_DIR": str((request.out / "result").absolute()),
         "CUDA_VISIBLE_DEVICES": "",
     }
@@ -319,13 +328,13 @@ def _pip_cache() -> str:
     return done.stdout.strip() or str(Path.home() / ".cache" / "pip")
 
 
-def _run(service: _Service, request: Request, data: Path, say: Say) -> int:
+def _run(service: _Service, request: Request, say: Say) -> int:
     """Run the command, keep its whole output, and tell the lines that a person wants to see."""
     (request.out / "result").mkdir()
     every = max(1, request.steps // 10)
     with (
         (request.out / "log.txt").open("w", encoding="utf-8") as log,
-        _started(service, request, data) as process,
+        _started(service, request) as process,
     ):
         for line in process.stdout or ():
             log.write(line)
@@ -337,12 +346,12 @@ def _run(service: _Service, request: Request, data: Path, say: Say) -> int:
 
 
 @contextlib.contextmanager
-def _started(service: _Service, request: Request, data: Path) -> Iterator[subprocess.Popen[str]]:
+def _started(service: _Service, request: Request) -> Iterator[subprocess.Popen[str]]:
     """Start the command in a session of its own, so that Ctrl-C here ends all of it."""
     process = subprocess.Popen(
         ["bash", "-c", COMMAND.format(request.steps)],
         cwd=service.job,
-        env=_environment(service, request, data),
+        env=_environment(service, request),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

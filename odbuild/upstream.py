@@ -374,12 +374,10 @@ def _first_to_answer(source: str, pin: Pin, work: Path, say: Say) -> Path:
         try:
             return ways[name](pin, work / name, say)
         except _UnavailableError as error:
-            say(f"{name}: {error}")
             reasons.append(f"\n  {name}: {error}")
     raise OdbuildError(
-        f"Cannot fetch upstream (tensorflow/models at {pin.commit}):{''.join(reasons)}\n"
-        "Check the network and run again, or name a clone of it: --upstream DIR. Once it is in the cache, "
-        "--offline needs no network at all."
+        "Upstream is not in the cache and could not be fetched. Check the network and run again, or name a clone "
+        f"of tensorflow/models that has the commit {pin.commit}: --upstream DIR. What was tried:{''.join(reasons)}"
     )
 
 

@@ -138,8 +138,10 @@ def test_a_folder_of_an_earlier_rehearsal_is_cleared_even_where_protected(tmp_pa
 def test_the_service_gets_a_fresh_home_and_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "x")
     monkeypatch.setenv("PYTHONPATH", "x")
-    service = rehearse._Service(job=tmp_path / "j", home=tmp_path / "h", environment=tmp_path / "v")
-    made = rehearse._environment(service, request(tmp_path, row="tf2.15"), tmp_path / "data")
+    service = rehearse._Service(
+        job=tmp_path / "j", data=tmp_path / "d", home=tmp_path / "h", environment=tmp_path / "v"
+    )
+    made = rehearse._environment(service, request(tmp_path, row="tf2.15"))
     assert made["HOME"] == str(tmp_path / "h")
     assert made["ODBUILD_ROW"] == "tf2.15"
     assert made["PATH"].startswith(f"{tmp_path}/v/bin{os.pathsep}")
@@ -158,8 +160,31 @@ def test_what_is_no_python_is_refused(tmp_path: Path) -> None:
     assert rehearse._python(request(tmp_path, python=Path(sys.executable))) == Path(sys.executable)
 
 
-def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_zip_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"no zip")
     for name in ("a.zip", "none.zip"):
-        with pytest.raises(OdbuildError, match="no readable zip file"):
-            rehearse._unpack(tmp_path / name, tmp_path)
+        with pytest.raises(UsageError, match="no readable zip file"):
+            rehearse.rehearse(request(tmp_path / "out", zip=tmp_path / name), print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_that_is_none_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OdbuildError, match=r"_annotations\.json"):
+        rehearse.rehearse(request(tmp_path / "out", dataset=tmp_path / "empty"), print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(UsageError, match="is no folder"):
+        rehearse.rehearse(request(tmp_path / "out"), print)
+
+
+def test_the_folders_of_the_machine_go_whatever_happens(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), rehearse._service(tmp_path) as service:  # noqa: PT012
+        service.data.mkdir()
+        (service.data / "a.jpg").touch()
+        service.data.chmod(0o500)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

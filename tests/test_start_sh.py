@@ -308,6 +308,32 @@ def test_a_signal_stops_the_stage_and_waits(bundle: Path, file: str, sent: signa
         os.kill(child, 0)
 
 
+def test_a_second_signal_waits_no_longer(bundle: Path) -> None:
+    deaf = STOPPING.replace("sys.exit(0)", "pathlib.Path('asked').touch(); time.sleep(60)")
+    (bundle / "prepare_training.py").write_text(deaf)
+    command = ["bash", str(bundle / "start.sh"), "5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ(bundle)) as run:
+        child = int(_content(bundle / "pid", run))
+        run.send_signal(signal.SIGINT)
+        while not (bundle / "asked").exists():
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        output, _ = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert output.endswith("\nCACLI-TRAINING-FAILED\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_colon_in_the_folders_name_is_told(bundle: Path) -> None:
+    environment = environ(bundle)
+    odd = bundle.rename(bundle.with_name("a:b"))
+    command = ["bash", str(odd / "start.sh"), "5"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert failed(done, 2)
+    assert "colon" in done.stderr
+
+
 def _content(path: Path, run: "subprocess.Popen[str]") -> str:
     while not (path.exists() and path.read_text()):
         assert run.poll() is None

@@ -39,6 +39,9 @@ class Run:
     def results(self) -> Mapping[str, Any]:
         return dict(json.loads((self.result / "results.json").read_text(encoding="utf-8")))
 
+    def loss(self, index: int) -> float:
+        return float(rehearse.STEP.findall(self.log)[index][0])
+
     @property
     def steps(self) -> list[int]:
         return [int(step) for _, step in rehearse.STEP.findall(self.log)]
@@ -138,9 +141,15 @@ def tf1(unpack: Unpack) -> tuple[Run, Run]:
 
 
 @pytest.fixture(scope="module")
-def tf2(unpack: Unpack) -> Run:
-    """Train a TF2 model from random weights."""
-    return unpack("ssd_mobilenet_v2_fpnlite_320x320").start(STEPS)
+def tf2_runs(unpack: Unpack) -> list[Run]:
+    """Train a TF2 model from random weights: to the end, once more with nothing left to do, and two steps on."""
+    job = unpack("ssd_mobilenet_v2_fpnlite_320x320")
+    return [job.start(STEPS), job.start(STEPS), job.start(STEPS + 2)]
+
+
+@pytest.fixture(scope="module")
+def tf2(tf2_runs: list[Run]) -> Run:
+    return tf2_runs[-1]
 
 
 def markers(run: Run) -> list[str]:
@@ -163,6 +172,19 @@ def test_the_same_start_again_goes_on(tf1: tuple[Run, Run]) -> None:
     assert stopped.steps + resumed.steps == list(range(STEPS))
 
 
+def test_going_on_keeps_what_was_learned(tf2_runs: list[Run]) -> None:
+    whole, again, on = tf2_runs
+    assert [run.code for run in tf2_runs] == [0, 0, 0], again.log + on.log
+    assert [run.steps for run in tf2_runs] == [[0, 1, 2], [], [3, 4]]
+    # Starting again with nothing to do must not replace the weights by those of a model never called.
+    tf = pytest.importorskip("tensorflow")
+    kept = [tf.train.list_variables(str(on.result / "checkpoints" / f"ckpt-{step}")) for step in (3, 5)]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) > 300
+    assert on.results["loss_first"] == pytest.approx(whole.loss(0), abs=1e-6)
+    assert on.results["loss_last"] == pytest.approx(on.loss(-1), abs=1e-6)
+
+
 @pytest.mark.parametrize("which", ["tf1", "tf2"])
 def test_a_run_leaves_what_clients_look_for(which: str, request: pytest.FixtureRequest) -> None:
     found = request.getfixturevalue(which)
@@ -170,7 +192,7 @@ def test_a_run_leaves_what_clients_look_for(which: str, request: pytest.FixtureR
     assert run.code == 0, run.log
     left = {str(path.relative_to(run.result)) for path in run.result.rglob("*")}
     assert {"model/saved_model.pb", "model/labels.json", "label_map.pbtxt", "pipeline.config"} <= left
-    assert {"detections.png", "results.json", "ledger.jsonl", "checkpoints/best/best.json"} <= left
+    assert {"detections.png", "results.json", "ledger.jsonl", "checkpoints/best.json"} <= left
     assert ("model/frozen_inference_graph.pb" in left) == (which == "tf1")
     assert 0 <= run.results["map"] <= run.results["map50"] <= 1
     assert json.loads((run.result / "model" / "labels.json").read_text(encoding="utf-8")) == list(LABELS)

@@ -349,7 +349,6 @@ def test_without_network_both_reasons_and_two_ways_out_are_told(cache: Path, no_
     assert "connection broken" in told
     assert f"git: unable to access '{no_network}" in told
     assert "--upstream DIR" in told
-    assert "--offline" in told
     assert not left_in(cache)
 
 

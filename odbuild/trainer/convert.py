@@ -44,8 +44,8 @@ _TURNED_VIEW = Rule(
     "IMG103",
     "error",
     "a picture carries an Exif orientation, so it is not known in which view its boxes were drawn",
-    "choose exif=apply if they were drawn on the upright view, as browsers since 2020 show it, "
-    "or exif=ignore if on the stored pixels",
+    "make the bundle with --exif apply if they were drawn on the upright view, as browsers since 2020 show it, "
+    "or with --exif ignore if on the stored pixels",
 )
 _DUPLICATE = Rule("IMG108", "warning", "a picture is the same file as another", "delete one of them")
 

@@ -82,7 +82,7 @@ def _odd_box(code: str, message: str) -> dict[BoxPolicy, Rule]:
     return {
         "clip": Rule(code, "warning", message, "it was mended; look at it"),
         "drop": Rule(code, "warning", message, "it was left out; redraw it"),
-        "fail": Rule(code, "error", message, "redraw it, or choose the policy boxes=clip or boxes=drop"),
+        "fail": Rule(code, "error", message, "redraw it, or make the bundle with --boxes clip or --boxes drop"),
     }
 
 

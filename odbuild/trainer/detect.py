@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import stage
+from .errors import OdbuildError, UsageError
 
 Detection = dict[str, Any]
 
@@ -28,8 +29,11 @@ def load(folder: Path) -> Callable[[Path], list[Detection]]:
     (name,) = model.structured_input_signature[1]
 
     def detect(path: Path) -> list[Detection]:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))[np.newaxis]
+        try:
+            with Image.open(path) as picture:
+                pixels = np.asarray(picture.convert("RGB"))[np.newaxis]
+        except OSError as error:
+            raise OdbuildError(f"{path}: is no picture that can be read ({error})") from error
         found = {key: value.numpy()[0] for key, value in model(**{name: tf.constant(pixels)}).items()}
         rows = zip(found["detection_boxes"], found["detection_classes"], found["detection_scores"], strict=True)
         return [{"box": [float(v) for v in b], "class": int(c), "score": float(s)} for b, c, s in rows]
@@ -49,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
 
     def work() -> int:
         folder, *pictures = (Path(argument) for argument in arguments)
+        if not (folder / "saved_model.pb").is_file():
+            raise UsageError(f"{folder}: is no SavedModel (there is no saved_model.pb in it)")
         for line in lines(folder, pictures):
             print(line, flush=True)
         return 0

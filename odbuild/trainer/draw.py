@@ -10,7 +10,7 @@ SIDE = 480
 """The longest side of a picture on the sheet, in pixels."""
 
 GROUND_TRUTH, DETECTION = "#2ecc40", "#ff4136"
-CAPTION, COLUMNS = 44, 3
+CAPTION, COLUMNS, MOST_LETTERS = 44, 3, 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,9 @@ def sheet(scenes: Sequence[Scene], target: Path, title: str) -> None:
         for column, tile in enumerate(row):
             canvas.paste(tile, (column * SIDE, top))
         top += height
-    canvas.save(target, "PNG")
+    partial = target.with_name(f"{target.name}.partial")
+    canvas.save(partial, "PNG")
+    partial.replace(target)
 
 
 def _caption(pen: ImageDraw.ImageDraw, title: str, width: int) -> None:
@@ -73,5 +75,6 @@ def _draw(pen: ImageDraw.ImageDraw, mark: Mark, width: int, height: int) -> None
     # Ground truth is named inside its upper edge, a detection inside its lower one: they often coincide.
     line = max(top, 0) + 3 if mark.colour == GROUND_TRUTH else min(bottom, height) - 20
     at = (max(left, 0) + 5, line)
-    pen.rectangle(pen.textbbox(at, mark.caption, _font()), fill="#202020")
-    pen.text(at, mark.caption, mark.colour, _font())
+    caption = " ".join(mark.caption.split())[:MOST_LETTERS]
+    pen.rectangle(pen.textbbox(at, caption, _font()), fill="#202020")
+    pen.text(at, caption, mark.colour, _font())

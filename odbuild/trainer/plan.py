@@ -19,6 +19,7 @@ class Plan:
         zoo: `tf1` or `tf2`.
         steps: Training steps, at least 1.
         batch_size: Pictures a step.
+        gpu: Whether the run was set up for a graphics card.
         pipeline: Path of the pipeline config, ready to train.
         checkpoint: Prefix of the checkpoint to start from, or None for random weights.
         labels: Class names, in the order of their ids from 1.
@@ -32,6 +33,7 @@ class Plan:
     zoo: str
     steps: int
     batch_size: int
+    gpu: bool
     pipeline: str
     checkpoint: str | None
     labels: tuple[str, ...]

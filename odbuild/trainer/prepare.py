@@ -1,6 +1,5 @@
 """Prepare a run: data to records, the checkpoint at hand, the pipeline config fitted to both."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -9,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, convert, stage, tuning
+from . import checkpoint, convert, stage, state, tuning
 from .errors import OdbuildError, UsageError
 from .plan import Plan
 from .recipe import Recipe
-from .runtime.machine import graphics
+from .runtime.state import STATE, leave
 
 DATA = Path("data")
 CHECKPOINT = Path("checkpoint")
@@ -39,8 +38,14 @@ def prepare(recipe: Recipe, steps: int, data: Path, result: Path) -> Plan:
     Raises:
         OdbuildError: If data, checkpoint or result folder cannot be used.
     """
-    shutil.rmtree(DATA, ignore_errors=True)
+    for folder in (Path.cwd(), result):
+        _require_plain(folder)
+    _sweep()
     converted = convert.convert(data, DATA.absolute(), _policies(recipe), _say)
+    if not converted.validation.boxes:
+        raise OdbuildError(
+            "only one picture has boxes, and nothing would be left to evaluate on: label at least two"
+        )
     prefix = _checkpoint(recipe)
     config = _read(Path(recipe.config))
     run = _run(recipe, steps, converted, prefix, config)
@@ -51,6 +56,21 @@ def prepare(recipe: Recipe, steps: int, data: Path, result: Path) -> Plan:
     _claim(result, plan)
     plan.save()
     return plan
+
+
+def _require_plain(folder: Path) -> None:
+    """Refuse a folder whose name TensorFlow reads as a pattern: it would find neither records nor checkpoints."""
+    odd = sorted(set(str(folder)) & set("*?[]\\"))
+    if odd:
+        raise UsageError(
+            f"{folder}: TensorFlow cannot work in a folder with {' '.join(odd)} in its name: rename it"
+        )
+
+
+def _sweep() -> None:
+    """Clear what an earlier start left, finished or not."""
+    for folder in (DATA, *Path().glob(f".{DATA}.*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _say(line: str) -> None:
@@ -112,7 +132,7 @@ def _text(config: Any) -> str:
 
 def _run(recipe: Recipe, steps: int, converted: convert.Converted, prefix: str | None, config: Any) -> tuning.Run:
     batch = recipe.batch_size or tuning.default_batch_size(
-        config, gpu=bool(graphics()), train_pictures=converted.train.pictures
+        config, gpu=_gpu(), train_pictures=converted.train.pictures
     )
     return tuning.Run(
         zoo=recipe.zoo,
@@ -128,6 +148,11 @@ def _run(recipe: Recipe, steps: int, converted: convert.Converted, prefix: str |
     )
 
 
+def _gpu() -> bool:
+    """Tell whether the run was set up for a graphics card."""
+    return state.read(Path(STATE) / "runtime.json").get("device") == "gpu"
+
+
 def _tell(changes: Sequence[tuning.Change]) -> None:
     _say(f"pipeline config: {len(changes)} changes")
     for change in changes:
@@ -135,13 +160,13 @@ def _tell(changes: Sequence[tuning.Change]) -> None:
 
 
 def _plan(recipe: Recipe, run: tuning.Run, converted: convert.Converted, result: Path) -> Plan:
-    start = dataclasses.asdict(recipe.checkpoint) if recipe.checkpoint else None
-    identity = {"model": recipe.model, "data": converted.digest, "checkpoint": start}
+    identity = {"model": recipe.model, "data": converted.digest, "checkpoint": _digests(run.checkpoint)}
     return Plan(
         model=recipe.model,
         zoo=recipe.zoo,
         steps=run.steps,
         batch_size=run.batch_size,
+        gpu=_gpu(),
         pipeline=str(PIPELINE.absolute()),
         checkpoint=run.checkpoint,
         labels=converted.labels,
@@ -150,6 +175,15 @@ def _plan(recipe: Recipe, run: tuning.Run, converted: convert.Converted, result:
         fingerprint=_fingerprint(identity),
         result=str(result),
     )
+
+
+def _digests(prefix: str | None) -> Mapping[str, str]:
+    """Name the weights to start from by the content of their files."""
+    found = {}
+    for path in checkpoint.files(Path(prefix)) if prefix else ():
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def _fingerprint(identity: Mapping[str, Any]) -> str:
@@ -171,6 +205,6 @@ def _claim(result: Path, plan: Plan) -> None:
             f"{plan.checkpoints}: holds the checkpoints of a run with another model, data or start. "
             f"Give this run a RESULT_DIR of its own, or remove that folder."
         )
-    mark.write_text(plan.fingerprint, encoding="utf-8")
+    leave(mark, plan.fingerprint)
     for source in (PIPELINE, DATA / "label_map.pbtxt", DATA / "ledger.jsonl"):
         shutil.copyfile(source, result / source.name)

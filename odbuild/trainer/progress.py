@@ -14,12 +14,14 @@ class Progress:
 
     Attributes:
         say: Takes one line.
+        training: Set while steps are under way, and so a stop must wait for the end of one.
         stopped: Set from outside to end training after the step under way.
         first: Loss of the first step told.
         last: Loss of the newest step told.
     """
 
     say: Callable[[str], None]
+    training: bool = False
     stopped: bool = False
     first: float | None = None
     last: float | None = None

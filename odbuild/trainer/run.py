@@ -1,41 +1,26 @@
 """Train, evaluate, export and prove a prepared run: `python -m trainer.run`."""
 
 import dataclasses
-import json
 import math
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import checkpoint, compat, draw, examples, export, plan, records, stage
+from . import best, checkpoint, compat, export, plan, proof, stage, state
+from .best import Best
 from .errors import OdbuildError
 from .plan import Plan
 from .progress import Progress
 
-MAP, MAP50 = "DetectionBoxes_Precision/mAP", "DetectionBoxes_Precision/mAP@.50IOU"
-TERMINATED = 128 + signal.SIGTERM
 EVALUATIONS = 10
 """How often at the most a long run is evaluated on its way."""
 
 EVALUATE_FROM_STEPS = 1000
 """The fewest steps between two evaluations: each costs the building of a graph."""
-
-PICTURES = 6
-"""Validation pictures that the exported model is tried on and that are drawn."""
-
-MIN_SCORE = 0.3
-"""The least score of a detection that is drawn."""
-
-MIN_DRAWN = 5
-"""So many of the best detections are drawn at the most, or twice the boxes of the ground truth: a model that has
-learned nothing detects everywhere, and would hide the picture."""
 
 
 class Trainer(Protocol):
@@ -44,7 +29,7 @@ class Trainer(Protocol):
     restored: checkpoint.Restored | None
 
     def train(self, until: int) -> int:
-        """Train until a step and return the step reached."""
+        """Train until a step, not at all where it is reached already, and return the step reached."""
 
     def evaluate(self) -> Mapping[str, float]:
         """Return COCO's metrics on the validation split."""
@@ -53,32 +38,17 @@ class Trainer(Protocol):
         """Return the prefix of the newest checkpoint."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Best:
-    """The evaluation with the highest mAP so far.
-
-    Attributes:
-        prefix: Prefix of a copy of its checkpoint.
-        step: Step it was taken at.
-        map: COCO mAP@[.5:.95], 0..1.
-        map50: mAP@.5, 0..1.
-    """
-
-    prefix: Path
-    step: int
-    map: float
-    map50: float
-
-
 def main() -> int:
     """Run what `prepare` has planned; return the exit code."""
 
     def work() -> int:
-        progress = Progress(say=_say)
-        signal.signal(signal.SIGTERM, lambda *_: _stop(progress))
         # Upstream's code calls what TensorFlow has deprecated since; a user can do nothing about it.
         warnings.simplefilter("ignore")
-        return run(plan.load(), progress)
+        progress = Progress(say=_say)
+        signal.signal(signal.SIGTERM, lambda *_: _stop(progress))
+        prepared = plan.load()
+        compat.install(prepared.zoo)
+        return _within_limits(prepared, progress)
 
     return stage.run(work)
 
@@ -92,18 +62,25 @@ def run(prepared: Plan, progress: Progress) -> int:
     Raises:
         OdbuildError: If training diverges, starts from the wrong weights, or leaves no usable export.
     """
+    _require_gpu(prepared)
+    _sweep(prepared.checkpoints)
     trainer = _trainer(prepared, progress)
-    best = _train(prepared, trainer, progress)
-    if best is None:
+    found = _train(prepared, trainer, progress)
+    if found is None:
         _say("stopped: the checkpoint is saved; start again with the same RESULT_DIR to go on")
-        return TERMINATED
+        return stage.TERMINATED
     model = Path(prepared.result) / "model"
-    exports = export.export(prepared, best.prefix, model)
-    _say(f"exported the checkpoint of step {best.step}: {', '.join(exports)}")
-    scenes = _scenes(prepared)
-    _prove(prepared, model, scenes)
-    _report(prepared, trainer, progress, best, exports)
+    exports = export.export(prepared, found.prefix, model)
+    _say(f"exported the checkpoint of step {found.step}: {', '.join(exports)}")
+    _say(f"the exported model runs: {proof.prove(prepared, model, Path(prepared.result) / 'detections.png')}")
+    _report(prepared, found, exports)
     return 0
+
+
+def stages(steps: int) -> list[int]:
+    """Return the steps to evaluate at, the last step always among them."""
+    count = min(EVALUATIONS, max(1, steps // EVALUATE_FROM_STEPS))
+    return [math.ceil(steps * number / count) for number in range(1, count + 1)]
 
 
 def _say(line: str) -> None:
@@ -111,11 +88,47 @@ def _say(line: str) -> None:
 
 
 def _stop(progress: Progress) -> None:
+    """Let the step under way end and be saved; outside of training there is nothing to save."""
+    if not progress.training:
+        raise SystemExit(stage.TERMINATED)
     progress.stopped = True
 
 
+def _within_limits(prepared: Plan, progress: Progress) -> int:
+    """Tell memory and disk that ran out in TensorFlow's own words as what they are."""
+    import tensorflow as tf
+
+    try:
+        return run(prepared, progress)
+    except tf.errors.OpError as error:
+        if "No space left" in str(error) or "Disk quota" in str(error):
+            raise OdbuildError(f"{prepared.result}: no space left. Free some and start again.") from error
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise OdbuildError(
+                f"the memory is too small for {prepared.batch_size} pictures a step. Make the bundle again with "
+                f"--batch-size {max(1, prepared.batch_size // 2)}, or with --max-side."
+            ) from error
+        raise
+
+
+def _require_gpu(prepared: Plan) -> None:
+    """Refuse to train for days on the CPU of a machine whose GPU is paid for."""
+    import tensorflow as tf
+
+    if prepared.gpu and not tf.config.list_physical_devices("GPU"):
+        raise OdbuildError(
+            "this machine has an NVIDIA card, but TensorFlow cannot use it: its driver is too old, or CUDA's "
+            "libraries are missing. To train on the CPU all the same, set CUDA_VISIBLE_DEVICES to nothing."
+        )
+
+
+def _sweep(checkpoints: Path) -> None:
+    """Remove the halves of checkpoints that an earlier start was killed over."""
+    for half in checkpoints.glob("*_temp*"):
+        shutil.rmtree(half, ignore_errors=True)
+
+
 def _trainer(prepared: Plan, progress: Progress) -> Trainer:
-    compat.install(prepared.zoo)
     if prepared.zoo == "tf1":
         from . import train_tf1
 
@@ -127,126 +140,54 @@ def _trainer(prepared: Plan, progress: Progress) -> Trainer:
 
 def _train(prepared: Plan, trainer: Trainer, progress: Progress) -> Best | None:
     """Train stage by stage; return the best evaluation, or None where training was stopped."""
-    best = _read_best(prepared)
+    found = best.read(prepared.checkpoints)
     for until in stages(prepared.steps):
         reached = trainer.train(until)
+        _remember(prepared, trainer, progress)
         if progress.stopped:
             return None
-        if best is None or best.step < reached:
-            best = _better(prepared, trainer, reached, best)
-    return best
+        # A run that goes on passes the stages that lie behind it.
+        due = until in {reached, prepared.steps}
+        if due and (found is None or found.evaluated < reached):
+            found = best.update(prepared.checkpoints, found, trainer.latest(), reached, trainer.evaluate())
+            _say(
+                f"step {reached}: best so far is step {found.step}, mAP {found.map:.4f}, mAP@.5 {found.map50:.4f}"
+            )
+    return found
 
 
-def stages(steps: int) -> list[int]:
-    """Return the steps to evaluate at, the last step always among them."""
-    count = min(EVALUATIONS, max(1, steps // EVALUATE_FROM_STEPS))
-    return [math.ceil(steps * stage / count) for stage in range(1, count + 1)]
+def _remember(prepared: Plan, trainer: Trainer, progress: Progress) -> None:
+    """Keep what only this start of the run knows for the start that ends it."""
+    path = prepared.checkpoints / "account.json"
+    known = state.read(path)
+    news = {
+        "restored": dataclasses.asdict(trainer.restored) if trainer.restored else None,
+        "loss_first": known.get("loss_first", progress.first),
+        "loss_last": progress.last,
+    }
+    state.write(path, {**known, **{name: value for name, value in news.items() if value is not None}})
 
 
-def _better(prepared: Plan, trainer: Trainer, step: int, best: Best | None) -> Best:
-    metrics = trainer.evaluate()
-    mean, mean50 = _metric(metrics, MAP), _metric(metrics, MAP50)
-    _say(f"step {step}: mAP {mean:.4f}, mAP@.5 {mean50:.4f} on the validation split")
-    if best is not None and best.map >= mean:
-        return best
-    folder = prepared.checkpoints / "best"
-    shutil.rmtree(folder, ignore_errors=True)
-    kept = Best(prefix=checkpoint.copy(trainer.latest(), folder), step=step, map=mean, map50=mean50)
-    _write(folder / "best.json", {**dataclasses.asdict(kept), "prefix": kept.prefix.name})
-    return kept
-
-
-def _read_best(prepared: Plan) -> Best | None:
-    folder = prepared.checkpoints / "best"
-    if not (folder / "best.json").exists():
-        return None
-    fields = json.loads((folder / "best.json").read_text(encoding="utf-8"))
-    return Best(**{**fields, "prefix": folder / fields["prefix"]})
-
-
-def _metric(metrics: Mapping[str, float], name: str) -> float:
-    value = metrics.get(name, math.nan)
-    if not value >= 0:  # COCO's evaluation says -1 where it had no ground truth
-        raise OdbuildError(f"evaluation gave no {name} ({value}): does the validation split hold any box?")
-    return value
-
-
-def _scenes(prepared: Plan) -> list[draw.Scene]:
-    """Unpack validation pictures with their ground truth, those with boxes first."""
-    folder = Path(prepared.data) / "pictures"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    found = sorted(_validation(prepared), key=lambda example: not example.boxes)[:PICTURES]
-    return [_scene(example, folder / f"{index}.{example.format}") for index, example in enumerate(found)]
-
-
-def _validation(prepared: Plan) -> Iterator[examples.Example]:
-    for path in prepared.validation_records:
-        for record in records.read(Path(path)):
-            yield examples.decode(record)
-
-
-def _scene(example: examples.Example, path: Path) -> draw.Scene:
-    path.write_bytes(example.encoded)
-    marks = (
-        draw.Mark(box=(b.ymin, b.xmin, b.ymax, b.xmax), caption=b.label, colour=draw.GROUND_TRUTH)
-        for b in example.boxes
-    )
-    return draw.Scene(picture=path, marks=tuple(marks))
-
-
-def _prove(prepared: Plan, model: Path, scenes: list[draw.Scene]) -> None:
-    """Run the export on pictures in a process of its own, and draw what it finds beside the ground truth."""
-    command = [sys.executable, "-m", "trainer.detect", str(model), *(str(s.picture) for s in scenes)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # the GPU's memory is still this process's
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise OdbuildError(f"{model}: the exported model does not run:\n{done.stderr[-2000:]}")
-    found = [json.loads(line)["detections"] for line in done.stdout.splitlines()]
-    drawn = [_with_detections(prepared, *pair) for pair in zip(scenes, found, strict=True)]
-    draw.sheet(drawn, Path(prepared.result) / "detections.png", f"{prepared.model}, {prepared.steps} steps")
-    _say(f"the exported model runs: {sum(map(len, found))} boxes on {len(found)} pictures, see detections.png")
-
-
-def _with_detections(prepared: Plan, scene: draw.Scene, detections: list[dict[str, Any]]) -> draw.Scene:
-    marks = (
-        draw.Mark(
-            box=tuple(d["box"]),
-            caption=f"{prepared.labels[d['class'] - 1]} {d['score']:.2f}",
-            colour=draw.DETECTION,
-        )
-        for d in detections[: max(MIN_DRAWN, 2 * len(scene.marks))]
-        if d["score"] >= MIN_SCORE
-    )
-    return dataclasses.replace(scene, marks=(*marks, *scene.marks))
-
-
-def _report(prepared: Plan, trainer: Trainer, progress: Progress, best: Best, exports: tuple[str, ...]) -> None:
+def _report(prepared: Plan, found: Best, exports: tuple[str, ...]) -> None:
     import tensorflow as tf
 
-    restored = dataclasses.asdict(trainer.restored) if trainer.restored else None
-    results = {
+    account = state.read(prepared.checkpoints / "account.json")
+    results: dict[str, Any] = {
         "model": prepared.model,
         "tensorflow": tf.__version__,
         "steps": prepared.steps,
         "batch_size": prepared.batch_size,
         "labels": prepared.labels,
-        "restored": restored,
-        "loss_first": progress.first,
-        "loss_last": progress.last,
-        "best_step": best.step,
-        "map": best.map,
-        "map50": best.map50,
+        "restored": account.get("restored"),
+        "loss_first": account.get("loss_first"),
+        "loss_last": account.get("loss_last"),
+        "best_step": found.step,
+        "map": found.map,
+        "map50": found.map50,
         "exports": [f"model/{name}" for name in exports],
         "picture": "detections.png",
     }
-    _write(Path(prepared.result) / "results.json", results)
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, default=str), encoding="utf-8")
-    partial.replace(path)
+    state.write(Path(prepared.result) / "results.json", results)
 
 
 if __name__ == "__main__":

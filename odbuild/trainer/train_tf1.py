@@ -1,10 +1,12 @@
 """Train and evaluate a model of the TF1 zoo: upstream's Estimator, told to use its checkpoint."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from . import checkpoint
+from .errors import OdbuildError
 from .plan import Plan
 from .progress import Progress
 
@@ -58,7 +60,7 @@ class Trainer:
         self.restored: checkpoint.Restored | None = None
 
     def train(self, until: int) -> int:
-        """Train until a step, counted from the start of the whole run, and return the step reached."""
+        """Train until a step, not at all where it is reached already, and return the step reached."""
         self.estimator.train(self._train_input, hooks=[self._hook()], max_steps=until)
         return int(self.estimator.get_variable_value("global_step"))
 
@@ -84,6 +86,7 @@ class Trainer:
                 self.step = int(session.run(tf.train.get_global_step()))
                 if self.step == 0:
                     trainer.check_restored(session)
+                progress.training = True
 
             def before_run(self, _context: Any) -> Any:
                 return tf.train.SessionRunArgs("total_loss:0")
@@ -93,6 +96,9 @@ class Trainer:
                 self.step += 1
                 if progress.stopped:
                     context.request_stop()
+
+            def end(self, _session: Any) -> None:
+                progress.training = False
 
         return Hook()
 
@@ -107,4 +113,9 @@ class Trainer:
         reader = tf.train.load_checkpoint(prefix)
         self.restored = checkpoint.compare(reader, session.run(variables))
         self._progress.say(f"checkpoint: {self.restored}")
-        checkpoint.require_restored(self.restored, prefix)
+        try:
+            checkpoint.require_restored(self.restored, prefix)
+        except OdbuildError:
+            # The Estimator may have saved the wrong weights by now, and the next start would go on from them.
+            shutil.rmtree(self._plan.checkpoints)
+            raise

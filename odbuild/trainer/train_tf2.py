@@ -51,23 +51,29 @@ class Trainer:
         self._optimizer, (self._rate,) = optimizer_builder.build(
             self._train_config.optimizer, global_step=self.step
         )
+        self._build()
         saved = tf.train.Checkpoint(step=self.step, model=self.model, optimizer=self._optimizer)
         self._manager = tf.train.CheckpointManager(saved, str(plan.checkpoints), max_to_keep=KEEP)
-        saved.restore(self._manager.latest_checkpoint)
         if self._manager.latest_checkpoint is None:
             self._start()
+        else:
+            # Whole or not at all: what is not matched here would go on from random weights.
+            saved.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
 
     @property
     def _train_config(self) -> Any:
         return self.configs["train_config"]
 
     def train(self, until: int) -> int:
-        """Train until a step, counted from the start of the whole run, and return the step reached."""
+        """Train until a step, not at all where it is reached already, and return the step reached."""
         import tensorflow as tf
 
+        if int(self.step) >= until:
+            return int(self.step)
         one_step, batches = self._one_step(), iter(self._data)
         writer = tf.summary.create_file_writer(str(self._plan.checkpoints / "train"))
         saved = time.monotonic()
+        self._progress.training = True
         with writer.as_default(), tf.summary.record_if(lambda: self.step % 100 == 0):
             while int(self.step) < until and not self._progress.stopped:
                 step = int(self.step)
@@ -76,6 +82,7 @@ class Trainer:
                     self._save()
                     saved = time.monotonic()
         self._save()
+        self._progress.training = False
         return int(self.step)
 
     def evaluate(self) -> Mapping[str, float]:
@@ -125,6 +132,15 @@ class Trainer:
             return loss
 
         return one_step  # type: ignore[no-any-return]
+
+    def _build(self) -> None:
+        """Make the model's variables, which Keras makes at the first call: only what exists can be restored."""
+        import tensorflow as tf
+
+        features, _ = next(iter(self._data))
+        self.model._is_training = False  # noqa: SLF001  as upstream does it for its own first call
+        tf.keras.backend.set_learning_phase(False)
+        self.model.predict(features["image"], features["true_image_shape"])
 
     def _start(self) -> None:
         """Restore the checkpoint to start from, and prove it by the values."""

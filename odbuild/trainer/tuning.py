@@ -240,10 +240,13 @@ def _scale_rates(schedule: Message, share: float, path: str, reason: str) -> Ite
 
 def _scale_steps(schedule: Message, steps: int, horizon: int, path: str) -> Iterator[Change]:
     reason = f"{steps} steps instead of {horizon}"
+    before = 0
     for message, where in _with_stages(schedule, path):
         for name in _fields(message, STEPS):
-            # Rounded up, so that a stage never falls to step 0, where upstream refuses it.
+            # Rounded up, and each stage after the one before: upstream refuses step 0 and equal steps.
             scaled = -(-getattr(message, name) * steps // horizon)
+            if name == "step":
+                scaled = before = max(scaled, before + 1)
             yield from _set(message, name, scaled, where, reason)
 
 
@@ -283,7 +286,7 @@ def _batch_norm(config: Message, run: Run) -> Iterator[Change]:
     300 steps, and the model that was trained is not the one that is evaluated.
     """
     decay = max(MIN_DECAY, 1 - AVERAGING_WINDOWS / run.steps)
-    reason = f"averages over {1 / (1 - decay):.0f} of {run.steps} steps"
+    reason = f"averages over the last {1 / (1 - decay):.0f} steps, of {run.steps}"
     for norm, path in _batch_norms(config.model, "model"):
         if norm.decay > decay:
             yield from _set(norm, "decay", decay, path, reason)
