@@ -59,6 +59,21 @@ def files(prefix: Path) -> list[Path]:
     return sorted([*prefix.parent.glob(f"{name}.index"), *prefix.parent.glob(f"{name}.data-*")])
 
 
+def require_whole(prefix: Path) -> None:
+    """Refuse a checkpoint that was copied in part: each shard's name says how many there are.
+
+    Raises:
+        OdbuildError: If a shard is missing.
+    """
+    present = {file.name.removeprefix(f"{prefix.name}.data-") for file in files(prefix)}
+    counts = {count for shard in present if (count := shard.rpartition("-of-")[2]).isdecimal()}
+    wanted = {f"{shard:05d}-of-{count}" for count in counts for shard in range(int(count))}
+    missing = sorted(wanted - present)
+    if missing or not wanted:
+        lost = f"{prefix.name}.data-{missing[0] if missing else '00000-of-00001'}"
+        raise OdbuildError(f"{prefix}: the checkpoint lacks {lost}. Copy all of its files.")
+
+
 def require_style(prefix: Path, zoo: str) -> None:
     """Refuse a checkpoint of the other TensorFlow: names of variables in TF1, a graph of objects in TF2.
 
