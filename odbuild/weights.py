@@ -22,6 +22,24 @@ from .zoo import Model
 EMBEDDED = {"tf1": "model.ckpt", "tf2": "ckpt-0"}
 """Names of an embedded checkpoint below `checkpoint/`, whatever it was called where it came from."""
 
+SCOPES = {
+    "faster_rcnn_inception_resnet_v2": b"InceptionResnetV2/",
+    "faster_rcnn_inception_v2": b"InceptionV2/",
+    "faster_rcnn_resnet50": b"resnet_v1_50/",
+    "faster_rcnn_resnet101": b"resnet_v1_101/",
+    "ssd_inception_v2": b"InceptionV2/",
+    "ssd_mobilenet_v1": b"MobilenetV1/",
+    "ssd_mobilenet_v1_fpn": b"MobilenetV1/",
+    "ssd_mobilenet_v1_ppn": b"MobilenetV1/",
+    "ssd_mobilenet_v2": b"MobilenetV2/",
+    "ssd_mobilenet_v2_mnasfpn": b"MobilenetV2/",
+    "ssd_resnet50_v1_fpn": b"resnet_v1_50/",
+    "ssd_resnet101_v1_fpn": b"resnet_v1_101/",
+}
+"""Where the variables of a TF1 model's backbone lie, by its feature extractor: `variable_scope` in upstream's
+`models/*_feature_extractor.py`. An index holds every sixteenth name in full, and a backbone has many more.
+"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
@@ -141,9 +159,25 @@ def _is_gzip(path: Path) -> bool:
 def _embedded(prefix: Path, model: Model) -> Weights:
     checkpoint.require_whole(prefix)
     checkpoint.require_style(prefix, model.zoo)
+    _require_backbone(prefix, model)
     name = EMBEDDED[model.zoo]
     entries = tuple(
         Entry(f"checkpoint/{name}{file.name.removeprefix(prefix.name)}", file=file)
         for file in checkpoint.files(prefix)
     )
     return Weights(checkpoint=Checkpoint(prefix=name), entries=entries)
+
+
+def _require_backbone(prefix: Path, model: Model) -> None:
+    """Refuse a TF1 checkpoint that names another backbone and not the model's.
+
+    Names that say nothing pass: the training machine compares all variables before the first step.
+    """
+    own = SCOPES.get(model.feature_extractor)
+    index = prefix.with_name(f"{prefix.name}.index").read_bytes()
+    others = sorted(scope.decode() for scope in set(SCOPES.values()) if scope in index)
+    if model.zoo == "tf1" and own is not None and own not in index and others:
+        raise OdbuildError(
+            f"{prefix}: its variables lie in {', '.join(others)} but those of {model.name} in {own.decode()}: "
+            f"this checkpoint belongs to another model. Take the checkpoint of the model itself."
+        )

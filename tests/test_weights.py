@@ -153,3 +153,20 @@ def test_an_archive_in_which_a_shard_is_missing_is_refused(tmp_path: Path) -> No
     (tmp_path / "a.tar.gz").write_bytes(tar_gz(parts))
     with pytest.raises(OdbuildError, match=r"lacks ckpt-0\.data-00000-of-00002"):
         choose(tmp_path, tmp_path / "a.tar.gz")
+
+
+@pytest.mark.parametrize("name", ["ssd_mobilenet_v1", "faster_rcnn_resnet101"])
+def test_a_checkpoint_of_another_backbone_is_refused(name: str, shared: Path, tmp_path: Path) -> None:
+    with pytest.raises(OdbuildError, match=r"lie in MobilenetV2/ but .* belongs to another model"):
+        choose(tmp_path, shared / "data" / "ssdlite_mobilenet_v2_coco", zoo.find(name))
+
+
+def test_a_checkpoint_of_the_same_backbone_is_taken(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "ssdlite_mobilenet_v2_coco"
+    assert len(choose(tmp_path, folder, zoo.find("ssdlite_mobilenet_v2"))) == 2
+
+
+@pytest.mark.parametrize("names", [b"MobilenetV1/Conv2d_0/weights", b"MobilenetV1/ MobilenetV2/", b"mine/weights"])
+def test_names_that_may_be_right_pass(names: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(tar_gz({**TF1, "m/model.ckpt.index": names}))
+    assert len(choose(tmp_path, tmp_path / "a.tar.gz", PROVEN)) == 2
