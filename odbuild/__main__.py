@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -16,7 +17,7 @@ from .trainer.recipe import Boxes, Exif, Negatives
 
 OK, FAILED, BUG, INTERRUPTED = 0, 1, 70, 130
 
-CHOICES = ("checkpoint", "batch_size", "validation", "boxes", "exif", "negatives", "max_side")
+CHOICES = ("checkpoint", "checkpoint_mirror", "batch_size", "validation", "boxes", "exif", "negatives", "max_side")
 """Options that a bundle is made with, so that a finished one has them."""
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -170,7 +171,10 @@ def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:
         type=_checkpoint,
         metavar="fetch|embed|none|PATH",
         help="the weights to start from: fetched by the training machine, downloaded now and embedded, none "
-        f"(random), or a checkpoint's folder or prefix to embed (default: {checkpoint})",
+        f"(random), or a checkpoint's folder, prefix or archive to embed (default: {checkpoint})",
+    )
+    parser.add_argument(
+        "--checkpoint-mirror", type=_mirror, metavar="URL", help="https address in the place of the zoos' host"
     )
     parser.add_argument("--offline", action="store_true", help="use the cache alone, ask no network")
     parser.add_argument(
@@ -188,6 +192,13 @@ def _checkpoint(word: str) -> str | Path:
     if not word:
         raise argparse.ArgumentTypeError("is empty; expected fetch, embed, none or a path")
     return word if word in {"fetch", "embed", "none"} else Path(word)
+
+
+def _mirror(word: str) -> str:
+    # It is written into the bundle, where no password belongs.
+    if not re.fullmatch(r"https://[a-zA-Z0-9.:\[\]-]+(/[\x21-\x7e]*)?", word) or set(word) & set("?#@"):
+        raise argparse.ArgumentTypeError(f"{word!r} is no https address such as https://mirror.example/zoo")
+    return word
 
 
 def _count(word: str) -> int:

@@ -1,30 +1,25 @@
 """Make trainer.zip: one file that a training service unpacks and runs."""
 
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from . import __version__, archive, pipeline, protos, render, resources, sdists, upstream, zoo
+from . import __version__, archive, pipeline, protos, render, resources, sdists, upstream, weights, zoo
 from .archive import Entry
 from .cache import cache_folder
-from .errors import OdbuildError
 from .pipeline import Pipeline
-from .trainer import checkpoint
 from .trainer.recipe import Boxes, Checkpoint, Exif, Negatives, Recipe
 from .upstream import Upstream
+from .weights import Choice, Weights
 from .zoo import Model
 
 Say = Callable[[str], None]
 
 ROOT = "trainer"
 """The one folder of the zip: the service looks for start.sh at most one folder deep."""
-
-EMBEDDED = {"tf1": "model.ckpt", "tf2": "ckpt-0"}
-"""Names of an embedded checkpoint below `checkpoint/`, whatever it was called where it came from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +33,9 @@ class Request:
         offline: Use the cache alone, ask no network.
         upstream: Where tensorflow/models comes from: `auto`, `registry`, `git`, or a folder.
         checkpoint: `fetch` (on the training machine), `embed` (download now), `none`, or the path of a
-            checkpoint to embed: its folder, its prefix or its index.
+            checkpoint to embed: its folder, its prefix, its index, its archive (tar.gz), or the folder of that.
+        checkpoint_mirror: Address (https) that takes the place of the zoos' host, or None.
+        lock: File that holds the digests of checkpoints that were downloaded on trust.
         batch_size: Pictures a step, or None to choose on the training machine.
         validation: Fraction of the pictures kept for evaluation, 0 < validation < 1.
         boxes: What to do with boxes that leave the picture.
@@ -53,6 +50,8 @@ class Request:
     offline: bool = False
     upstream: str | Path = "auto"
     checkpoint: str | Path = "fetch"
+    checkpoint_mirror: str | None = None
+    lock: Path = Path("checkpoints.lock")
     batch_size: int | None = None
     validation: float = 0.2
     boxes: Boxes = "clip"
@@ -71,14 +70,6 @@ class Bundle:
     model: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Weights:
-    """The checkpoint of a bundle: what the recipe says of it, and its files where they are embedded."""
-
-    checkpoint: Checkpoint | None
-    entries: tuple[Entry, ...] = ()
-
-
 def bundle(request: Request, say: Say) -> Bundle:
     """Write `<out>/<catalogue name>/trainer.zip`, whole or not at all, and return what it is.
 
@@ -89,83 +80,34 @@ def bundle(request: Request, say: Say) -> Bundle:
         OdbuildError: Upstream or the checkpoint cannot be had, or the zip cannot be written.
     """
     model = zoo.find(request.model)
-    weights = _weights(request, model, say)
-    tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)
-    compiled = protos.compile_protos(tree, cache=request.cache, say=say)
-    packages = sdists.build(tree, compiled, cache=request.cache)
-    config = pipeline.derive(model, tree, compiled)
-    recipe = _recipe(request, model, weights)
-    _tell(recipe, config, say)
-    members = [*_scripts(recipe), *_payload(), *packages, *weights.entries, _config(recipe, config)]
-    manifest = _manifest(model, recipe, tree, config, members)
-    return _write([*members, manifest], model, request.out)
+    with weights.chosen(_choice(request), model, say) as start:
+        tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)
+        compiled = protos.compile_protos(tree, cache=request.cache, say=say)
+        packages = sdists.build(tree, compiled, cache=request.cache)
+        config = pipeline.derive(model, tree, compiled)
+        recipe = _recipe(request, model, start)
+        _tell(recipe, config, say)
+        members = [*_scripts(recipe), *_payload(), *packages, *start.entries, _config(recipe, config)]
+        manifest = _manifest(model, recipe, tree, config, members)
+        return _write([*members, manifest], model, request.out)
 
 
-def _weights(request: Request, model: Model, say: Say) -> Weights:
-    wanted = request.checkpoint
-    known = asdict(model.checkpoint)
-    del known["type"]
-    if wanted == "none":
-        return Weights(checkpoint=None)
-    if wanted == "fetch":
-        return Weights(checkpoint=Checkpoint(**known))
-    prefix = _downloaded(Checkpoint(**known), model, request, say) if wanted == "embed" else _named(Path(wanted))
-    checkpoint.require_style(prefix, model.zoo)
-    return _embedded(prefix, EMBEDDED[model.zoo])
-
-
-def _named(path: Path) -> Path:
-    """Return the prefix of a checkpoint that the user named, also by the folder of a zoo's archive."""
-    inner = path / "checkpoint"
-    is_archive = inner.is_dir() and not any(path.glob("*.index"))
-    prefix = checkpoint.find_prefix(inner if is_archive else path)
-    _require_all_shards(prefix)
-    return prefix
-
-
-def _require_all_shards(prefix: Path) -> None:
-    """Refuse a checkpoint that was copied in part: each shard's name says how many there are."""
-    present = {file.name.removeprefix(f"{prefix.name}.data-") for file in checkpoint.files(prefix)}
-    counts = {count for shard in present if (count := shard.rpartition("-of-")[2]).isdecimal()}
-    wanted = {f"{shard:05d}-of-{count}" for count in counts for shard in range(int(count))}
-    missing = sorted(wanted - present)
-    if missing or not wanted:
-        lost = f"{prefix.name}.data-{missing[0] if missing else '00000-of-00001'}"
-        raise OdbuildError(f"{prefix}: the checkpoint lacks {lost}. Copy all of its files.")
-
-
-def _downloaded(wanted: Checkpoint, model: Model, request: Request, say: Say) -> Path:
-    """Return the prefix of the zoo's checkpoint in the cache, downloaded where it is not there yet."""
-    folder = request.cache / "checkpoints" / model.name
-    prefix = folder / Path(wanted.prefix).name
-    if checkpoint.exists(prefix):
-        return prefix
-    if request.offline:
-        raise OdbuildError(
-            f"{folder}: the checkpoint of {model.name} is not in the cache, and --offline forbids its download. "
-            f"Run once without --offline, or name a copy: --checkpoint PATH"
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Unpacked beside its place and moved there whole: an interrupted download leaves no half checkpoint.
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        fetched = Path(checkpoint.fetch(wanted, Path(scratch) / model.name, say))
-        return checkpoint.copy(fetched, folder)
-
-
-def _embedded(prefix: Path, name: str) -> Weights:
-    entries = tuple(
-        Entry(f"checkpoint/{name}{file.name.removeprefix(prefix.name)}", file.read_bytes())
-        for file in checkpoint.files(prefix)
+def _choice(request: Request) -> Choice:
+    return Choice(
+        wanted=request.checkpoint,
+        mirror=request.checkpoint_mirror,
+        cache=request.cache,
+        offline=request.offline,
+        lock=request.lock,
     )
-    return Weights(checkpoint=Checkpoint(prefix=name), entries=entries)
 
 
-def _recipe(request: Request, model: Model, weights: Weights) -> Recipe:
+def _recipe(request: Request, model: Model, start: Weights) -> Recipe:
     return Recipe(
         model=model.name,
         zoo=model.zoo,
         config=Path(model.config).name,
-        checkpoint=weights.checkpoint,
+        checkpoint=start.checkpoint,
         batch_size=request.batch_size,
         validation=request.validation,
         boxes=request.boxes,
@@ -218,7 +160,8 @@ def _source(wanted: Checkpoint | None) -> str:
 
 
 def _digest(entry: Entry) -> Mapping[str, Any]:
-    return {"sha256": sha256(entry.data).hexdigest(), "size": len(entry.data)}
+    with entry.open() as file:
+        return {"sha256": file_digest(file, "sha256").hexdigest(), "size": entry.size}
 
 
 def _write(entries: Iterable[Entry], model: Model, out: Path) -> Bundle:

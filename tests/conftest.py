@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from hosts import Host, running
 from hypothesis import settings
 
 from odbuild import protos, upstream
@@ -67,3 +68,21 @@ def full_disk() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limit
+
+
+@pytest.fixture(scope="session")
+def _host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Path]]:
+    folder = tmp_path_factory.mktemp("host")
+    with running(folder) as host:
+        yield host, folder / "ca.pem"
+
+
+@pytest.fixture
+def host(_host: tuple[Host, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """Return a host of archives over https, by a certificate that this process and its children trust."""
+    running_host, authority = _host
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    monkeypatch.setenv("no_proxy", "localhost")
+    running_host.reset()
+    yield running_host
+    running_host.released.set()

@@ -241,3 +241,12 @@ def test_tree_id_is_gits_own(names: Sequence[str], tmp_path: Path) -> None:
         )
     ours = {name: GitFile(archive.git_blob_id(data), executable) for name, (data, executable) in files.items()}
     assert archive.git_tree_id(ours) == done.stdout.strip()
+
+
+def test_bytes_in_a_file_are_bytes_all_the_same(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9000
+    (tmp_path / "big").write_bytes(data)
+    held, lying = Entry("a/b", data), Entry("a/b", file=tmp_path / "big")
+    assert archive.zip_bytes([held]) == archive.zip_bytes([lying])
+    assert archive.tar_gz([Entry("a", b"x")]) != archive.tar_gz([Entry("a", file=tmp_path / "big")])
+    assert held.size == lying.size == len(data)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts import tar_gz
 
 from odbuild import bundle, upstream, zoo
 from odbuild.cache import cache_folder
@@ -292,30 +293,24 @@ def test_a_checkpoint_of_the_other_tensorflow_is_refused(
     assert not (tmp_path / "dist").exists()
 
 
-def test_embedding_takes_what_the_cache_has(tmp_path: Path, request_for: Callable[..., bundle.Request]) -> None:
+def test_embedding_takes_what_the_cache_has(
+    tmp_path: Path, request_for: Callable[..., bundle.Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = shutil.copytree(cache_folder(), tmp_path / "cache")
-    name = zoo.find("ssd_mobilenet_v1").name
-    write_checkpoint(cache / "checkpoints" / name / "model.ckpt")
-    done = bundle.bundle(request_for(checkpoint="embed", cache=cache), print)
-    assert embedded(done) == {"model.ckpt.index", "model.ckpt.data-00000-of-00001"}
+    model = zoo.find("ssd_mobilenet_v2_fpnlite_320x320")
+    unproven = dataclasses.replace(model.checkpoint, size=None, sha256=None, sha384=None)
+    monkeypatch.setattr(zoo, "find", lambda _: dataclasses.replace(model, checkpoint=unproven))
+    files = {"m/checkpoint/ckpt-0.index": checkpoint.OBJECT_GRAPH, "m/checkpoint/ckpt-0.data-00000-of-00001": b""}
+    (cache / "checkpoints").mkdir(exist_ok=True)
+    (cache / "checkpoints" / f"{model.name}.tar.gz").write_bytes(tar_gz(files))
+    asked = request_for(model.name, checkpoint="embed", cache=cache, lock=tmp_path / "checkpoints.lock")
+    assert embedded(bundle.bundle(asked, print)) == {"ckpt-0.index", "ckpt-0.data-00000-of-00001"}
+    assert model.name in (tmp_path / "checkpoints.lock").read_text()
 
 
 def test_embedding_offline_without_a_cache_says_what_to_do(request_for: Callable[..., bundle.Request]) -> None:
     with pytest.raises(OdbuildError, match="--offline forbids its download"):
         bundle.bundle(request_for("faster_rcnn_resnet101", checkpoint="embed"), print)
-
-
-def test_an_interrupted_download_leaves_no_half_checkpoint(
-    tmp_path: Path, request_for: Callable[..., bundle.Request], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(wanted: Checkpoint, folder: Path, say: Callable[[str], None]) -> str:
-        write_checkpoint(folder / wanted.prefix)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "fetch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        bundle.bundle(request_for(checkpoint="embed", cache=tmp_path / "cache", offline=False), print)
-    assert list((tmp_path / "cache" / "checkpoints").iterdir()) == []
 
 
 # The same bytes everywhere ---------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ PAYLOAD = PACKAGE / "trainer"
 
 LAYERS = (
     ("payload", {"trainer"}),
-    ("floor", {"__init__", "errors", "resources", "archive", "cache"}),
-    ("steps", {"zoo", "upstream", "protos", "sdists", "pipeline", "render", "locks"}),
+    ("floor", {"__init__", "errors", "resources", "archive", "cache", "lockfile"}),
+    ("steps", {"zoo", "upstream", "protos", "sdists", "pipeline", "render", "locks", "weights"}),
     ("recipes", {"bundle", "rehearse"}),
     ("shells", {"__main__"}),
 )

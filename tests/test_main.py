@@ -31,6 +31,8 @@ HEAVY = {"tensorflow", "numpy", "PIL", "google", "jinja2", "zopfli", "crc32c", "
 
 NO_SPACE = "no space left. Free some space and run again."
 
+NO_DOWNLOAD = ("--checkpoint", "none", "--checkpoint-mirror", "https://localhost")
+
 Done = subprocess.CompletedProcess[str]
 
 
@@ -92,13 +94,15 @@ def test_what_is_not_said_is_left_to_the_recipe() -> None:
 
 def test_what_is_said_is_passed_on() -> None:
     words = "--checkpoint embed --offline --upstream git --batch-size 4 --validation 0.5 --boxes drop --exif apply"
-    arguments = parsed("bundle", "m", *words.split(), *["--negatives", "drop", "--max-side", "800", "--out", "o"])
+    words += " --negatives drop --max-side 800 --out o --checkpoint-mirror https://localhost:1/zoo"
+    arguments = parsed("bundle", "m", *words.split())
     assert command_line._request(arguments, "m", arguments.out) == bundle.Request(
         model="m",
         out=Path("o"),
         offline=True,
         upstream="git",
         checkpoint="embed",
+        checkpoint_mirror="https://localhost:1/zoo",
         batch_size=4,
         validation=0.5,
         boxes="drop",
@@ -165,6 +169,10 @@ def test_a_finished_zip_takes_no_choices(monkeypatch: pytest.MonkeyPatch) -> Non
         (["bundle", "m", "--validation", "nan"], "'nan' is no fraction"),
         (["bundle", "m", "--boxes", "keep"], "invalid choice: 'keep'"),
         (["bundle", "m", "--checkpoint", ""], "is empty"),
+        (["bundle", "m", "--checkpoint-mirror", "http://h/zoo"], "is no https address such as"),
+        (["bundle", "m", "--checkpoint-mirror", "https://me:secret@h/zoo"], "is no https address such as"),
+        (["bundle", "m", "--checkpoint-mirror", "https://h/zoo?token=1"], "is no https address such as"),
+        (["bundle", "ssd_mobilenet_v1", *NO_DOWNLOAD], "nothing is downloaded with --checkpoint none"),
         (["rehearse", "m", "--steps", "many"], "'many' is no positive integer"),
         (["bundle", "nothing_like_it"], "Unknown model 'nothing_like_it'"),
         (["bundle", "ssd_mobilenet_v1", "--upstream", "./no"], "no"),
@@ -181,7 +189,7 @@ def test_wrong_usage_ends_with_a_sentence_and_2(words: list[str], told: str, tmp
 
 @given(st.text())
 def test_no_word_breaks_the_parser(word: str) -> None:
-    for kind in (command_line._count, command_line._fraction, command_line._checkpoint):
+    for kind in (command_line._count, command_line._fraction, command_line._checkpoint, command_line._mirror):
         try:
             kind(word)
         except argparse.ArgumentTypeError as error:

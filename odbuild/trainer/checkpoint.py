@@ -1,20 +1,17 @@
 """Get the checkpoint that training starts from, and prove that training did start from it."""
 
-import gzip
 import hashlib
-import http.client
+import re
 import shutil
-import tarfile
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .download import Patience, download
 from .errors import OdbuildError
 from .recipe import Checkpoint
+from .unpack import unpack
 
 Say = Callable[[str], None]
 
@@ -31,10 +28,8 @@ MIN_COMMON = 0.5
 OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
 """The first key of every object-based (TF2) checkpoint, stored in full in its index."""
 
-MAX_UNPACKED = 4 << 30
-"""Bytes that an archive may unpack to: four times the largest archive of the zoos."""
 
-CHUNK = 1 << 20
+_PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
 def find_prefix(path: Path) -> Path:
@@ -49,7 +44,7 @@ def find_prefix(path: Path) -> Path:
             names = ", ".join(p.name for p in found) or "no file that ends in .index"
             raise OdbuildError(f"{path}: expected one checkpoint in this folder, found {names}. Name its prefix.")
         path = found[0]
-    prefix = path.with_suffix("") if path.suffix == ".index" else path
+    prefix = path.with_name(_PART.sub("", path.name))
     if not prefix.with_name(f"{prefix.name}.index").is_file():
         raise OdbuildError(f"{prefix}: no checkpoint here (there is no {prefix.name}.index)")
     if not any(prefix.parent.glob(f"{_escaped(prefix.name)}.data-*")):
@@ -68,6 +63,21 @@ def files(prefix: Path) -> list[Path]:
     return sorted([*prefix.parent.glob(f"{name}.index"), *prefix.parent.glob(f"{name}.data-*")])
 
 
+def require_whole(prefix: Path) -> None:
+    """Refuse a checkpoint that was copied in part: each shard's name says how many there are.
+
+    Raises:
+        OdbuildError: If a shard is missing.
+    """
+    present = {file.name.removeprefix(f"{prefix.name}.data-") for file in files(prefix)}
+    counts = {count for shard in present if (count := shard.rpartition("-of-")[2]).isdecimal()}
+    wanted = {f"{shard:05d}-of-{count}" for count in counts for shard in range(int(count))}
+    missing = sorted(wanted - present)
+    if missing or not wanted:
+        lost = f"{prefix.name}.data-{missing[0] if missing else '00000-of-00001'}"
+        raise OdbuildError(f"{prefix}: the checkpoint lacks {lost}. Copy all of its files.")
+
+
 def require_style(prefix: Path, zoo: str) -> None:
     """Refuse a checkpoint of the other TensorFlow: names of variables in TF1, a graph of objects in TF2.
 
@@ -83,55 +93,47 @@ def require_style(prefix: Path, zoo: str) -> None:
         )
 
 
-def fetch(checkpoint: Checkpoint, folder: Path, say: Say) -> str:
+def fetch(checkpoint: Checkpoint, folder: Path, say: Say, *, patience: Patience | None = None) -> Path:
     """Download a checkpoint's archive, prove it, unpack the checkpoint alone, and return its prefix.
-
-    The archive is read over https and refused unless size and SHA-256 are the catalogue's, where it knows them.
 
     Raises:
         OdbuildError: If the archive cannot be had, is not the one expected, or holds no such checkpoint.
     """
+    archive = folder / "archive.tar.gz"
+    fetch_archive(checkpoint, archive, say, patience=patience)
+    try:
+        return unpack(archive, checkpoint.prefix, folder, name=str(checkpoint.url))
+    finally:
+        archive.unlink()
+
+
+def fetch_archive(checkpoint: Checkpoint, target: Path, say: Say, *, patience: Patience | None = None) -> None:
+    """Have a checkpoint's archive at a path, proven by all that the recipe knows of it.
+
+    What is there already is taken if it is that archive; else it is downloaded anew.
+
+    Raises:
+        OdbuildError: If the archive cannot be had, or is not the one expected.
+    """
+    if is_archive(checkpoint, target):
+        return
     if checkpoint.url is None:
         raise OdbuildError(f"{checkpoint.prefix}: the catalogue knows no address for this checkpoint")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        archive = Path(scratch) / "archive.tar.gz"
-        say(f"downloading the checkpoint {checkpoint.url}")
-        _download(checkpoint, archive)
-        return str(_unpack(archive, checkpoint, folder))
+    say(f"downloading the checkpoint {checkpoint.url}")
+    digests = _digests(checkpoint)
+    download(checkpoint.url, target, say=say, size=checkpoint.size, digests=digests, patience=patience)
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def is_archive(checkpoint: Checkpoint, path: Path) -> bool:
+    """Say whether a file is there and is the checkpoint's archive, by all that the recipe knows of it."""
+    if not path.is_file() or checkpoint.size not in {None, path.stat().st_size}:
+        return False
+    return all(_digest(path, name) == expected for name, expected in _digests(checkpoint).items())
 
 
-def _download(checkpoint: Checkpoint, target: Path) -> None:
-    url = str(checkpoint.url)
-    if not url.startswith("https://"):
-        raise OdbuildError(f"{url}: a checkpoint is only fetched over https")
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer, target.open("wb") as out:  # noqa: S310
-            shutil.copyfileobj(answer, out, CHUNK)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise OdbuildError(
-            f"{url}: the checkpoint cannot be downloaded ({reason}). Where the training machine has no network, "
-            f"put the checkpoint into the bundle: odbuild bundle MODEL --checkpoint PATH"
-        ) from error
-    _prove(checkpoint, target)
-
-
-def _prove(checkpoint: Checkpoint, archive: Path) -> None:
-    size = archive.stat().st_size
-    with archive.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            raise OdbuildError(f"{checkpoint.url}: the answer is no gzip archive; a page of the host, perhaps")
-    if checkpoint.size is not None and size != checkpoint.size:
-        raise OdbuildError(f"{checkpoint.url}: {size} bytes came, expected {checkpoint.size}")
-    for name in ("sha256", "sha384"):
-        expected = getattr(checkpoint, name)
-        if expected is not None and (seen := _digest(archive, name)) != expected:
-            raise OdbuildError(f"{checkpoint.url}: {name} is {seen}, expected {expected}")
+def _digests(checkpoint: Checkpoint) -> dict[str, str]:
+    known = {"sha256": checkpoint.sha256, "sha384": checkpoint.sha384}
+    return {name: digest for name, digest in known.items() if digest is not None}
 
 
 def _digest(path: Path, name: str) -> str:
@@ -139,36 +141,8 @@ def _digest(path: Path, name: str) -> str:
         return hashlib.file_digest(file, name).hexdigest()
 
 
-def _unpack(archive: Path, checkpoint: Checkpoint, folder: Path) -> Path:
-    """Write the members of one checkpoint, and nothing else of the archive, flat into a folder."""
-    wanted = Path(checkpoint.prefix).name
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            members = list(_members(tar, wanted, checkpoint))
-            for member in members:
-                source = tar.extractfile(member)
-                if source is not None:
-                    with source, (folder / Path(member.name).name).open("wb") as out:
-                        shutil.copyfileobj(source, out, CHUNK)
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError) as error:
-        raise OdbuildError(f"{checkpoint.url}: the archive is damaged ({error})") from error
-    return find_prefix(folder / wanted)
-
-
-def _members(tar: tarfile.TarFile, wanted: str, checkpoint: Checkpoint) -> Iterable[tarfile.TarInfo]:
-    seen: set[str] = set()
-    total = 0
-    for member in tar:
-        path = Path(member.name)
-        if not path.name.startswith((f"{wanted}.index", f"{wanted}.data-")):
-            continue
-        if not path.match(f"*/{_escaped(checkpoint.prefix)}.*"):
-            continue
-        total += member.size
-        if not member.isreg() or path.name in seen or total > MAX_UNPACKED:
-            raise OdbuildError(f"{checkpoint.url}: the archive's member {member.name!r} is refused as unsafe")
-        seen.add(path.name)
-        yield member
+def _escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

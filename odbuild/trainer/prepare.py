@@ -109,9 +109,9 @@ def _checkpoint(recipe: Recipe) -> str | None:
     if wanted is None:
         _say("checkpoint: none, training starts from random weights")
         return None
-    prefix = (CHECKPOINT / wanted.prefix).absolute()
+    prefix = (CHECKPOINT / Path(wanted.prefix).name).absolute()
     if wanted.url is not None and not checkpoint.exists(prefix):
-        prefix = Path(checkpoint.fetch(wanted, CHECKPOINT.absolute(), _say))
+        prefix = checkpoint.fetch(wanted, CHECKPOINT.absolute(), _say)
     found = checkpoint.find_prefix(prefix)
     checkpoint.require_style(found, recipe.zoo)
     return str(found)
