@@ -20,6 +20,9 @@ from .zoo import Model
 
 Say = Callable[[str], None]
 
+FETCHED = frozenset(Checkpoint.__dataclass_fields__)
+"""What the training machine must know of the zoo's archive."""
+
 ROOT = "trainer"
 """The one folder of the zip: the service looks for start.sh at most one folder deep."""
 
@@ -85,17 +88,17 @@ def bundle(request: Request, say: Say) -> Bundle:
     The same request makes the same bytes on every machine.
 
     Raises:
-        UsageError: The model is unknown.
+        UsageError: The model is unknown or cannot be trained.
         OdbuildError: Upstream or the checkpoint cannot be had, or the zip cannot be written.
     """
-    model = zoo.find(request.model)
+    model = zoo.find_trainable(request.model)
     weights = _weights(request, model, say)
     tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)
     compiled = protos.compile_protos(tree, cache=request.cache, say=say)
     packages = sdists.build(tree, compiled, cache=request.cache)
     config = pipeline.derive(model, tree, compiled)
     recipe = _recipe(request, model, weights)
-    _tell(recipe, config, say)
+    _tell(model, recipe, config, say)
     members = [*_scripts(recipe), *_payload(), *packages, *weights.entries, _config(recipe, config)]
     manifest = _manifest(model, recipe, tree, config, members)
     return _write([*members, manifest], model, request.out)
@@ -103,8 +106,7 @@ def bundle(request: Request, say: Say) -> Bundle:
 
 def _weights(request: Request, model: Model, say: Say) -> Weights:
     wanted = request.checkpoint
-    known = asdict(model.checkpoint)
-    del known["type"]
+    known = {field: value for field, value in asdict(model.checkpoint).items() if field in FETCHED}
     if wanted == "none":
         return Weights(checkpoint=None)
     if wanted == "fetch":
@@ -164,7 +166,8 @@ def _recipe(request: Request, model: Model, weights: Weights) -> Recipe:
     return Recipe(
         model=model.name,
         zoo=model.zoo,
-        config=Path(model.config).name,
+        # Another model's config is not called by that model's name.
+        config=f"{model.name}.config" if model.assumed else Path(model.config).name,
         checkpoint=weights.checkpoint,
         batch_size=request.batch_size,
         validation=request.validation,
@@ -206,7 +209,11 @@ def _manifest(model: Model, recipe: Recipe, tree: Upstream, config: Pipeline, me
     return Entry("MANIFEST.json", (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _tell(recipe: Recipe, config: Pipeline, say: Say) -> None:
+def _tell(model: Model, recipe: Recipe, config: Pipeline, say: Say) -> None:
+    for assumption in model.assumed:
+        say(
+            f"pipeline config: upstream has none for this model, so {model.config} is taken; assumed: {assumption}"
+        )
     say(f"pipeline config: {len(config.changes)} edits of the sample, each with its reason in MANIFEST.json")
     say(f"checkpoint: {_source(recipe.checkpoint)}")
 

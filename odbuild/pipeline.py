@@ -22,6 +22,8 @@ from .zoo import Model
 PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 """What upstream writes where a path is still missing."""
 
+READERS = ("train_input_reader", "eval_input_reader[0]")
+
 Message = Any  # a message of a class made at run time, which has no static type
 
 
@@ -47,13 +49,20 @@ def derive(model: Model, tree: Upstream, protos: Protos) -> Pipeline:
     config = pipeline_class(protos.descriptors)()
     text_format.Parse(upstream.read(tree, model.config).decode(), config)
     changes = edit(config, model)
-    source = f"# tensorflow/models@{tree.commit} {model.config}\n# Every edit stands in MANIFEST.json.\n"
-    return Pipeline(text=source + render(config), changes=changes)
+    source = [f"tensorflow/models@{tree.commit} {model.config}", "Every edit stands in MANIFEST.json."]
+    if model.assumed:
+        source += [f"Upstream has no config of {model.name} itself; assumed:", *model.assumed]
+    header = "".join(f"# {line}\n" for line in source)
+    return Pipeline(text=header + render(config), changes=changes)
 
 
 def edit(config: Message, model: Model) -> tuple[Change, ...]:
     """Make every edit on a config in place, and return what changed."""
     return (
+        *as_catalogued(config, model),
+        *no_masks(config),
+        *no_keypoints(config),
+        *no_context(config),
         *no_bfloat16(config),
         *one_machine(config),
         *no_moving_averages(config),
@@ -72,6 +81,62 @@ def render(config: Message) -> str:
     """Return a config as a text proto, the same bytes with every protobuf runtime."""
     # The default for non-ASCII text is not the same in protobuf 4 and 7, so it is said here.
     return str(text_format.MessageToString(config, as_utf8=False))
+
+
+def as_catalogued(config: Message, model: Model) -> Iterator[Change]:
+    """Give another model's config the network and input size of the model that lacks one of its own."""
+    if not model.assumed:
+        return
+    which = f"model.{config.model.WhichOneof('model')}"
+    reason = f"that of {model.name}, which has no config of its own"
+    yield from _set(config, f"{which}.feature_extractor.type", model.feature_extractor, reason)
+    if model.resizer == "fixed_shape":
+        for name, value in zip(("height", "width"), model.input_size, strict=True):
+            yield from _set(config, f"{which}.image_resizer.fixed_shape_resizer.{name}", value, reason)
+
+
+def no_masks(config: Message) -> Iterator[Change]:
+    """Leave out the third stage, which learns masks from masks."""
+    reason = "it learns masks from masks, and the data are boxes"
+    if config.model.WhichOneof("model") == "faster_rcnn" and config.model.faster_rcnn.number_of_stages == 3:
+        network = "model.faster_rcnn"
+        head = f"{network}.second_stage_box_predictor.mask_rcnn_box_predictor"
+        yield from _set(config, f"{network}.number_of_stages", 2, reason)
+        yield from _set(config, f"{head}.predict_instance_masks", False, reason)
+        for name in ("mask_height", "mask_width", "mask_prediction_conv_depth", "mask_prediction_num_conv_layers"):
+            yield from _clear(config, f"{head}.{name}", reason)
+        yield from _clear(config, f"{head}.conv_hyperparams", reason)
+        yield from _clear(config, f"{network}.second_stage_mask_prediction_loss_weight", reason)
+    yield from _clear(config, "eval_config.eval_instance_masks", reason)
+    for reader in READERS:
+        yield from _clear(config, f"{reader}.load_instance_masks", reason)
+        yield from _clear(config, f"{reader}.mask_type", reason)
+
+
+def no_keypoints(config: Message) -> Iterator[Change]:
+    """Leave out what learns and measures keypoints."""
+    reason = "it is for keypoints, and the data are boxes"
+    if config.model.WhichOneof("model") == "center_net":
+        yield from _clear(config, "model.center_net.keypoint_estimation_task", reason)
+        yield from _clear(config, "model.center_net.keypoint_label_map_path", reason)
+    for index, option in enumerate(config.train_config.data_augmentation_options):
+        if option.WhichOneof("preprocessing_step") == "random_horizontal_flip":
+            flip = f"train_config.data_augmentation_options[{index}].random_horizontal_flip"
+            yield from _clear(config, f"{flip}.keypoint_flip_permutation", reason)
+    yield from _clear(config, "eval_config.parameterized_metric", reason)
+    yield from _clear(config, "eval_config.keypoint_edge", reason)
+    for reader in READERS:
+        yield from _clear(config, f"{reader}.num_keypoints", reason)
+
+
+def no_context(config: Message) -> Iterator[Change]:
+    """Leave out what looks at other pictures of the same camera."""
+    reason = "photographs carry no features of the same camera's other pictures"
+    if config.model.WhichOneof("model") == "faster_rcnn":
+        yield from _clear(config, "model.faster_rcnn.context_config", reason)
+    for reader in READERS:
+        yield from _clear(config, f"{reader}.load_context_features", reason)
+        yield from _set(config, f"{reader}.input_type", "TF_EXAMPLE", "each record is one picture")
 
 
 def no_bfloat16(config: Message) -> Iterator[Change]:
@@ -130,7 +195,6 @@ def coco_metrics(config: Message) -> Iterator[Change]:
     """Measure boxes as COCO does, whatever metric the sample was tuned for."""
     reason = "the metric that every model is compared by"
     yield from _set_all(config, "eval_config.metrics_set", ("coco_detection_metrics",), reason)
-    yield from _clear(config, "eval_config.parameterized_metric", "it measures keypoints")
 
 
 def whole_evaluation(config: Message) -> Iterator[Change]:
@@ -146,7 +210,7 @@ def no_paths(config: Message) -> Iterator[Change]:
     """Leave every path empty: the training machine knows them."""
     reason = "a path of the training machine, filled in there"
     yield from _clear(config, "train_config.fine_tune_checkpoint", reason)
-    for reader in ("train_input_reader", "eval_input_reader[0]"):
+    for reader in READERS:
         yield from _clear(config, f"{reader}.label_map_path", reason)
         yield from _clear(config, f"{reader}.tf_record_input_reader.input_path", reason)
 
