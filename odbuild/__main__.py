@@ -12,7 +12,8 @@ from typing import Any, NoReturn, get_args
 
 from . import __version__
 from .errors import OdbuildError, UsageError
-from .trainer.recipe import Boxes, Exif, Negatives
+from .models import Export, Sort
+from .trainer.recipe import Boxes, Exif, Negatives, Zoo
 
 OK, FAILED, BUG, INTERRUPTED = 0, 1, 70, 130
 
@@ -79,6 +80,25 @@ def _rehearse(arguments: argparse.Namespace) -> None:
         print(arguments.out / name)
 
 
+def _models(arguments: argparse.Namespace) -> None:
+    from . import models, zoo
+
+    chosen = zoo.find(arguments.model) if arguments.model else None
+    given = vars(arguments)
+    wanted = models.Wanted(**{name: given[name] for name in models.Wanted.__dataclass_fields__ if name in given})
+    found = models.select(wanted)
+    if arguments.plot:
+        models.write_plot(found, chosen, arguments.plot)
+        print(arguments.plot)
+    elif arguments.json:
+        print(models.as_json([chosen] if chosen else found))
+    elif chosen:
+        print(models.details(chosen))
+    else:
+        print(models.table(found))
+        _say(f"{len(found)} of {len(zoo.models())} models; odbuild models NAME tells all of one")
+
+
 def _finished(arguments: argparse.Namespace) -> Path | None:
     """Return the zip to rehearse where one is named: its choices are made."""
     if not arguments.model.endswith(".zip"):
@@ -110,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_bundle(commands)
     _add_rehearse(commands)
+    _add_models(commands)
     return parser
 
 
@@ -164,6 +185,25 @@ def _add_rehearse(commands: Any) -> None:
     )
 
 
+def _add_models(commands: Any) -> None:
+    summary = "Choose a model: list those of the zoos, or tell all of one."
+    parser = _add_command(commands, "models", _models, summary)
+    parser.add_argument("model", metavar="NAME", nargs="?", default=None, help="tell all of this one")
+    parser.add_argument("--zoo", choices=get_args(Zoo), help="only this zoo")
+    parser.add_argument("--max-ms", type=_number, metavar="MS", help="only as fast, by the zoo's own measure")
+    parser.add_argument("--min-map", type=_number, metavar="MAP", help="only as good, by COCO mAP of 0 to 100")
+    parser.add_argument("--export", choices=get_args(Export), help="only what can be exported to this")
+    parser.add_argument("--sort", choices=get_args(Sort), help="fastest or best first (default: the zoos' order)")
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="draw speed against mAP into FILE.svg or FILE.png, NAME marked",
+    )
+
+
 def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:
     parser.add_argument(
         "--checkpoint",
@@ -194,6 +234,16 @@ def _count(word: str) -> int:
     if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word)):
         raise argparse.ArgumentTypeError(f"{word!r} is no positive integer")
     return int(word)
+
+
+def _number(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{word!r} is no positive number")
+    return value
 
 
 def _fraction(word: str) -> float:

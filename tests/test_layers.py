@@ -16,7 +16,7 @@ PAYLOAD = PACKAGE / "trainer"
 LAYERS = (
     ("payload", {"trainer"}),
     ("floor", {"__init__", "errors", "resources", "archive", "cache"}),
-    ("steps", {"zoo", "upstream", "protos", "sdists", "pipeline", "render", "locks"}),
+    ("steps", {"zoo", "upstream", "protos", "sdists", "pipeline", "render", "locks", "plot", "models"}),
     ("recipes", {"bundle", "rehearse"}),
     ("shells", {"__main__"}),
 )
