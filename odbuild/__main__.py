@@ -17,7 +17,7 @@ from .trainer.recipe import Boxes, Exif, Negatives, Zoo
 
 OK, FAILED, BUG, INTERRUPTED = 0, 1, 70, 130
 
-CHOICES = ("checkpoint", "batch_size", "validation", "boxes", "exif", "negatives", "max_side")
+CHOICES = ("checkpoint", "batch_size", "validation", "boxes", "exif", "negatives", "max_side", "overrides")
 """Options that a bundle is made with, so that a finished one has them."""
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -53,9 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bundle(arguments: argparse.Namespace) -> None:
-    from .bundle import bundle
+    from .bundle import bundle, explain
 
-    made = bundle(_request(arguments, arguments.model, arguments.out), _say)
+    request = _request(arguments, arguments.model, arguments.out)
+    if arguments.explain:
+        print(explain(request, _say))
+        _say("start.sh changes what depends on data, steps and machine, and prints it with its reasons")
+        return
+    made = bundle(request, _say)
     _say(f"{made.model}: {made.size / 1e6:,.2f} MB")
     print(f"{made.sha256}  {made.path}")
 
@@ -105,7 +110,7 @@ def _finished(arguments: argparse.Namespace) -> Path | None:
         return None
     for name in CHOICES:
         if hasattr(arguments, name):
-            option = name.replace("_", "-")
+            option = "set" if name == "overrides" else name.replace("_", "-")
             raise UsageError(
                 f"--{option}: {arguments.model} is finished. Name a model instead, or leave --{option} out."
             )
@@ -116,6 +121,7 @@ def _request(arguments: argparse.Namespace, model: str, out: Path) -> Any:
     from .bundle import Request
 
     given = {name: value for name, value in vars(arguments).items() if name in {*CHOICES, "offline", "upstream"}}
+    given["overrides"] = tuple(given.get("overrides", ()))
     return Request(model=model, out=out, **given)
 
 
@@ -154,6 +160,12 @@ def _add_bundle(commands: Any) -> None:
     _add_choices(parser, checkpoint="fetch")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Path("dist"), help="folder for the bundle (default: dist)"
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        default=False,
+        help="print each change of upstream's sample config as a diff with its reason, and write nothing",
     )
 
 
@@ -222,12 +234,27 @@ def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:
     parser.add_argument("--exif", choices=get_args(Exif), help="pictures with a rotation (default: fail)")
     parser.add_argument("--negatives", choices=get_args(Negatives), help="pictures without boxes (default: keep)")
     parser.add_argument("--max-side", type=_count, metavar="N", help="shrink larger pictures (default: keep them)")
+    parser.add_argument(
+        "--set",
+        type=_assignment,
+        action="append",
+        dest="overrides",
+        metavar="FIELD=VALUE",
+        help="set a field of the pipeline config, such as train_config.batch_size=8, last of all; repeatable",
+    )
 
 
 def _checkpoint(word: str) -> str | Path:
     if not word:
         raise argparse.ArgumentTypeError("is empty; expected fetch, embed, none or a path")
     return word if word in {"fetch", "embed", "none"} else Path(word)
+
+
+def _assignment(word: str) -> tuple[str, str]:
+    path, separator, value = word.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{word!r} sets nothing; expected FIELD=VALUE")
+    return path.strip(), value.strip()
 
 
 def _count(word: str) -> int:

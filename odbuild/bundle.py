@@ -13,6 +13,7 @@ from .archive import Entry
 from .cache import cache_folder
 from .errors import OdbuildError
 from .pipeline import Pipeline
+from .protos import Protos
 from .trainer import checkpoint
 from .trainer.recipe import Boxes, Checkpoint, Exif, Negatives, Recipe
 from .upstream import Upstream
@@ -48,6 +49,7 @@ class Request:
         exif: What to do with pictures that carry an EXIF orientation.
         negatives: What to do with pictures without boxes.
         max_side: Longest side of a picture in pixels, or None to keep all as they are.
+        overrides: Fields of the pipeline config to set last, by path, and their values as text.
     """
 
     model: str
@@ -62,6 +64,7 @@ class Request:
     exif: Exif = "fail"
     negatives: Negatives = "keep"
     max_side: int | None = None
+    overrides: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,20 +91,36 @@ def bundle(request: Request, say: Say) -> Bundle:
     The same request makes the same bytes on every machine.
 
     Raises:
-        UsageError: The model is unknown or cannot be trained.
+        UsageError: The model is unknown or cannot be trained, or an override does not fit its config.
         OdbuildError: Upstream or the checkpoint cannot be had, or the zip cannot be written.
     """
     model = zoo.find_trainable(request.model)
-    weights = _weights(request, model, say)
-    tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)
-    compiled = protos.compile_protos(tree, cache=request.cache, say=say)
-    packages = sdists.build(tree, compiled, cache=request.cache)
+    tree, compiled = _upstream(request, say)
     config = pipeline.derive(model, tree, compiled)
+    pipeline.check_overrides(config, compiled, request.overrides)
+    weights = _weights(request, model, say)
+    packages = sdists.build(tree, compiled, cache=request.cache)
     recipe = _recipe(request, model, weights)
     _tell(model, recipe, config, say)
     members = [*_scripts(recipe), *_payload(), *packages, *weights.entries, _config(recipe, config)]
     manifest = _manifest(model, recipe, tree, config, members)
     return _write([*members, manifest], model, request.out)
+
+
+def explain(request: Request, say: Say) -> str:
+    """Return how the bundle's pipeline config differs from upstream's sample, and why; write no bundle.
+
+    Raises:
+        UsageError: As for `bundle`.
+        OdbuildError: Upstream cannot be had.
+    """
+    model = zoo.find_trainable(request.model)
+    return pipeline.explain(model, *_upstream(request, say), request.overrides)
+
+
+def _upstream(request: Request, say: Say) -> tuple[Upstream, Protos]:
+    tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)
+    return tree, protos.compile_protos(tree, cache=request.cache, say=say)
 
 
 def _weights(request: Request, model: Model, say: Say) -> Weights:
@@ -175,6 +194,7 @@ def _recipe(request: Request, model: Model, weights: Weights) -> Recipe:
         exif=request.exif,
         negatives=request.negatives,
         max_side=request.max_side,
+        overrides=request.overrides,
     )
 
 

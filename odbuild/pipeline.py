@@ -5,16 +5,19 @@ for TensorFlow 1. Each edit here is one function that says what it changed and w
 the steps or the machine is the payload's `tuning`.
 """
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain
 from typing import Any
 
 from google.protobuf import text_format
 
 from . import upstream
 from .protos import Protos, pipeline_class
+from .trainer.overrides import apply
 from .trainer.tuning import Change
 from .upstream import Upstream
 from .zoo import Model
@@ -40,14 +43,23 @@ class Pipeline:
     changes: tuple[Change, ...]
 
 
+def sample(model: Model, tree: Upstream, protos: Protos) -> Message:
+    """Return the model's sample config, or its closest relative's, as it is upstream.
+
+    Raises:
+        OdbuildError: Upstream lacks the config that the catalogue names, or it has been changed.
+    """
+    text = upstream.read(tree, model.config).decode()
+    return text_format.Parse(text, pipeline_class(protos.descriptors)())
+
+
 def derive(model: Model, tree: Upstream, protos: Protos) -> Pipeline:
     """Return the model's sample config with everything right that does not depend on data.
 
     Raises:
         OdbuildError: Upstream lacks the config that the catalogue names, or it has been changed.
     """
-    config = pipeline_class(protos.descriptors)()
-    text_format.Parse(upstream.read(tree, model.config).decode(), config)
+    config = sample(model, tree, protos)
     changes = edit(config, model)
     source = [f"tensorflow/models@{tree.commit} {model.config}", "Every edit stands in MANIFEST.json."]
     if model.assumed:
@@ -56,25 +68,85 @@ def derive(model: Model, tree: Upstream, protos: Protos) -> Pipeline:
     return Pipeline(text=header + render(config), changes=changes)
 
 
+def explain(model: Model, tree: Upstream, protos: Protos, overrides: Sequence[tuple[str, str]]) -> str:
+    """Return the difference to the sample config as a unified diff, each change under a comment with its reason.
+
+    Raises:
+        OdbuildError: As for `derive`.
+        UsageError: An override does not fit the config.
+    """
+    config = sample(model, tree, protos)
+    before = render(config).splitlines()
+    remarked = [_Remarked(line=line) for line in (*before, "")]
+    for change in chain(_edits(config, model), apply(config, overrides)):
+        remarked = _remark(remarked, (*render(config).splitlines(), ""), change)
+    after = [line for each in remarked for line in (*each.remarks, each.line)][:-1]
+    assumed = (f"# {model.name} has no config of its own; assumed: {each}" for each in model.assumed)
+    diff = difflib.unified_diff(before, after, model.config, f"{model.name}/pipeline.config", lineterm="")
+    return "\n".join((*assumed, *diff))
+
+
+def check_overrides(derived: Pipeline, protos: Protos, overrides: Sequence[tuple[str, str]]) -> None:
+    """Find out now what the training machine would only find out later.
+
+    Raises:
+        UsageError: An override does not fit the config.
+    """
+    config = text_format.Parse(derived.text, pipeline_class(protos.descriptors)())
+    tuple(apply(config, overrides))
+
+
 def edit(config: Message, model: Model) -> tuple[Change, ...]:
     """Make every edit on a config in place, and return what changed."""
-    return (
-        *as_catalogued(config, model),
-        *no_masks(config),
-        *no_keypoints(config),
-        *no_context(config),
-        *no_bfloat16(config),
-        *one_machine(config),
-        *no_moving_averages(config),
-        *no_quantization(config),
-        *checkpoint_type(config, model),
-        *checkpoint_version(config, model),
-        *common_variables_only(config, model),
-        *coco_metrics(config),
-        *whole_evaluation(config),
-        *no_paths(config),
-        *no_placeholders(config),
-    )
+    return tuple(_edits(config, model))
+
+
+def _edits(config: Message, model: Model) -> Iterator[Change]:
+    """Make one edit after another, each just before it is told."""
+    yield from as_catalogued(config, model)
+    yield from no_masks(config)
+    yield from no_keypoints(config)
+    yield from no_context(config)
+    yield from no_bfloat16(config)
+    yield from one_machine(config)
+    yield from no_moving_averages(config)
+    yield from no_quantization(config)
+    yield from checkpoint_type(config, model)
+    yield from checkpoint_version(config, model)
+    yield from common_variables_only(config, model)
+    yield from coco_metrics(config)
+    yield from whole_evaluation(config)
+    yield from no_paths(config)
+    yield from no_placeholders(config)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Remarked:
+    """A line of a config and the remarks above it, which are lines too."""
+
+    line: str
+    remarks: tuple[str, ...] = ()
+
+
+def _remark(old: Sequence[_Remarked], new: Sequence[str], change: Change) -> list[_Remarked]:
+    """Carry remarks over to the lines after a change, and put the change's own where it begins."""
+    told = False
+    waiting: tuple[str, ...] = ()
+    out: list[_Remarked] = []
+    matcher = difflib.SequenceMatcher(None, [each.line for each in old], new, autojunk=False)
+    for tag, start, end, first, last in matcher.get_opcodes():
+        if tag == "equal":
+            kept = [each.remarks for each in old[start:end]]
+        else:
+            waiting += tuple(remark for each in old[start:end] for remark in each.remarks)
+            line = new[first] if first < last else old[start].line
+            waiting += () if told else (f"{line[: -len(line.lstrip())]}# {change.field}: {change.reason}",)
+            told = True
+            kept = [()] * (last - first)
+        for line, remarks in zip(new[first:last], kept, strict=True):
+            out.append(_Remarked(line=line, remarks=(*waiting, *remarks)))
+            waiting = ()
+    return out
 
 
 def render(config: Message) -> str:

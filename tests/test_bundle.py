@@ -186,6 +186,27 @@ def test_choices_reach_the_recipe(request_for: Callable[..., bundle.Request]) ->
     assert recipe["checkpoint"] is None
 
 
+def test_what_is_set_reaches_the_recipe(request_for: Callable[..., bundle.Request]) -> None:
+    asked = (("train_config.batch_size", "8"), ("train_config.fine_tune_checkpoint_type", "\"'é"))
+    done = bundle.bundle(request_for(checkpoint="none", overrides=asked), print)
+    assert recipe_of(done.path)["overrides"] == [list(each) for each in asked]
+
+
+def test_a_wrong_override_is_told_before_the_checkpoint_is_fetched(
+    request_for: Callable[..., bundle.Request], tmp_path: Path
+) -> None:
+    asked = request_for(checkpoint=tmp_path / "none", overrides=(("train_config.x", "8"),))
+    with pytest.raises(UsageError, match="train_config has no field 'x'"):
+        bundle.bundle(asked, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_explanation_writes_nothing(request_for: Callable[..., bundle.Request], tmp_path: Path) -> None:
+    told = bundle.explain(request_for(), print)
+    assert told.startswith("--- object_detection/samples/configs/ssd_mobilenet_v1_coco.config\n+++ ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_catalogue_s_checkpoint_is_fetched_with_its_digest(made: bundle.Bundle) -> None:
     known = dataclasses.asdict(zoo.find("ssd_mobilenet_v1").checkpoint)
     del known["type"], known["alternatives"]

@@ -188,6 +188,42 @@ def differences(before: Any, after: Any, prefix: str = "") -> list[str]:
     return found
 
 
+def apply_diff(before: list[str], diff: list[str]) -> list[str]:
+    """Apply a unified diff, and check every line that it says was there."""
+    out: list[str] = []
+    at = 0
+    for line in diff[2:]:
+        if line.startswith("@@"):
+            start = int(re.findall(r"-(\d+)", line)[0]) - 1
+            out += before[at:start]
+            at = start
+        elif line.startswith("+"):
+            out.append(line[1:])
+        else:
+            assert before[at] == line[1:]
+            out += [line[1:]] if line.startswith(" ") else []
+            at += 1
+    return out + before[at:]
+
+
+@EVERY
+def test_the_explanation_is_a_diff_to_the_bundled_config(
+    model: zoo.Model, upstream_tree: Upstream, compiled: Protos
+) -> None:
+    asked = (("train_config.batch_size", "3"),)
+    told = pipeline.explain(model, upstream_tree, compiled, asked).splitlines()
+    assumed, diff = told[: len(model.assumed)], told[len(model.assumed) :]
+    assert all(each in line for each, line in zip(model.assumed, assumed, strict=True))
+    sample = pipeline.sample(model, upstream_tree, compiled)
+    after = "\n".join(apply_diff(pipeline.render(sample).splitlines(), diff))
+    derived = pipeline.derive(model, upstream_tree, compiled)
+    expected = parse(derived.text, compiled)
+    expected.train_config.batch_size = 3
+    assert parse(after, compiled) == expected
+    for change in derived.changes:
+        assert f"# {change.field}: {change.reason}" in after
+
+
 def test_quantization_is_taken_out_and_said(upstream_tree: Upstream, compiled: Protos) -> None:
     name = "object_detection/samples/configs/ssd_mobilenet_v2_quantized_300x300_coco.config"
     model = dataclasses.replace(MODELS["tf1"], config=name)
