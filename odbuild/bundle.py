@@ -234,6 +234,8 @@ def _tell(model: Model, recipe: Recipe, config: Pipeline, say: Say) -> None:
         say(
             f"pipeline config: upstream has none for this model, so {model.config} is taken; assumed: {assumption}"
         )
+    for package in model.needs:
+        say(f"the training machine must have the package {package}, which the bundle does not carry")
     say(f"pipeline config: {len(config.changes)} edits of the sample, each with its reason in MANIFEST.json")
     say(f"checkpoint: {_source(recipe.checkpoint)}")
 

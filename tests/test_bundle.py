@@ -101,6 +101,13 @@ def test_a_borrowed_config_bears_the_model_s_name_and_is_told(
     assert "upstream has none for this model, so object_detection/samples" in capsys.readouterr().out
 
 
+def test_a_package_that_the_bundle_lacks_is_told(
+    request_for: Callable[..., bundle.Request], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle.bundle(request_for("efficientdet_d0"), print)
+    assert "must have the package official, which the bundle does not carry" in capsys.readouterr().out
+
+
 def test_the_layout_is_what_the_service_expects(made: bundle.Bundle) -> None:
     names = members(made.path).keys()
     tops = {name.removeprefix("trainer/").split("/")[0] for name in names}
