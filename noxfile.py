@@ -2,6 +2,8 @@
 
 nox -s bundle -- MODEL               make trainer.zip
 nox -s rehearse -- MODEL [DATASET]   run it here as the training service does
+nox -s models [-- NAME]              choose a model
+nox -s docs                          make docs/models.md from the catalogue again
 nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
 nox -s tests -- PYTEST_ARGUMENTS     some of the tests
 """
@@ -57,6 +59,19 @@ def bundle(session: nox.Session) -> None:
 def rehearse(session: nox.Session) -> None:
     """Run trainer.zip as the service does (nox -s rehearse -- faster_rcnn_resnet101)."""
     odbuild(session, "rehearse")
+
+
+@nox.session(default=False)
+def models(session: nox.Session) -> None:
+    """List the models, or tell all of one (nox -s models -- --max-ms 60 --sort map)."""
+    odbuild(session, "models")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Make the documentation's pages that come from the catalogue again."""
+    install(session, "-e", ".")
+    session.run("python", "-c", "from odbuild import models; models.write_pages('docs')")
 
 
 @nox.session(default=False)

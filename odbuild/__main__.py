@@ -13,11 +13,22 @@ from typing import Any, NoReturn, get_args
 
 from . import __version__
 from .errors import OdbuildError, UsageError
-from .trainer.recipe import Boxes, Exif, Negatives
+from .models import Export, Sort
+from .trainer.recipe import Boxes, Exif, Negatives, Zoo
 
 OK, FAILED, BUG, INTERRUPTED = 0, 1, 70, 130
 
-CHOICES = ("checkpoint", "checkpoint_mirror", "batch_size", "validation", "boxes", "exif", "negatives", "max_side")
+CHOICES = (
+    "checkpoint",
+    "checkpoint_mirror",
+    "batch_size",
+    "validation",
+    "boxes",
+    "exif",
+    "negatives",
+    "max_side",
+    "overrides",
+)
 """Options that a bundle is made with, so that a finished one has them."""
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -53,9 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bundle(arguments: argparse.Namespace) -> None:
-    from .bundle import bundle
+    from .bundle import bundle, explain
 
-    made = bundle(_request(arguments, arguments.model, arguments.out), _say)
+    request = _request(arguments, arguments.model, arguments.out)
+    if arguments.explain:
+        print(explain(request, _say))
+        _say("start.sh changes what depends on data, steps and machine, and prints it with its reasons")
+        return
+    made = bundle(request, _say)
     _say(f"{made.model}: {made.size / 1e6:,.2f} MB")
     print(f"{made.sha256}  {made.path}")
 
@@ -80,13 +96,32 @@ def _rehearse(arguments: argparse.Namespace) -> None:
         print(arguments.out / name)
 
 
+def _models(arguments: argparse.Namespace) -> None:
+    from . import models, zoo
+
+    chosen = zoo.find(arguments.model) if arguments.model else None
+    given = vars(arguments)
+    wanted = models.Wanted(**{name: given[name] for name in models.Wanted.__dataclass_fields__ if name in given})
+    found = models.select(wanted)
+    if arguments.plot:
+        models.write_plot(found, chosen, arguments.plot)
+        print(arguments.plot)
+    elif arguments.json:
+        print(models.as_json([chosen] if chosen else found))
+    elif chosen:
+        print(models.details(chosen))
+    else:
+        print(models.table(found))
+        _say(f"{len(found)} of {len(zoo.models())} models; odbuild models NAME tells all of one")
+
+
 def _finished(arguments: argparse.Namespace) -> Path | None:
     """Return the zip to rehearse where one is named: its choices are made."""
     if not arguments.model.endswith(".zip"):
         return None
     for name in CHOICES:
         if hasattr(arguments, name):
-            option = name.replace("_", "-")
+            option = "set" if name == "overrides" else name.replace("_", "-")
             raise UsageError(
                 f"--{option}: {arguments.model} is finished. Name a model instead, or leave --{option} out."
             )
@@ -97,6 +132,7 @@ def _request(arguments: argparse.Namespace, model: str, out: Path) -> Any:
     from .bundle import Request
 
     given = {name: value for name, value in vars(arguments).items() if name in {*CHOICES, "offline", "upstream"}}
+    given["overrides"] = tuple(given.get("overrides", ()))
     return Request(model=model, out=out, **given)
 
 
@@ -111,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_bundle(commands)
     _add_rehearse(commands)
+    _add_models(commands)
     return parser
 
 
@@ -134,6 +171,12 @@ def _add_bundle(commands: Any) -> None:
     _add_choices(parser, checkpoint="fetch")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Path("dist"), help="folder for the bundle (default: dist)"
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        default=False,
+        help="print each change of upstream's sample config as a diff with its reason, and write nothing",
     )
 
 
@@ -165,6 +208,25 @@ def _add_rehearse(commands: Any) -> None:
     )
 
 
+def _add_models(commands: Any) -> None:
+    summary = "Choose a model: list those of the zoos, or tell all of one."
+    parser = _add_command(commands, "models", _models, summary)
+    parser.add_argument("model", metavar="NAME", nargs="?", default=None, help="tell all of this one")
+    parser.add_argument("--zoo", choices=get_args(Zoo), help="only this zoo")
+    parser.add_argument("--max-ms", type=_number, metavar="MS", help="only as fast, by the zoo's own measure")
+    parser.add_argument("--min-map", type=_number, metavar="MAP", help="only as good, by COCO mAP of 0 to 100")
+    parser.add_argument("--export", choices=get_args(Export), help="only what can be exported to this")
+    parser.add_argument("--sort", choices=get_args(Sort), help="fastest or best first (default: the zoos' order)")
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="draw speed against mAP into FILE.svg or FILE.png, NAME marked",
+    )
+
+
 def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:
     parser.add_argument(
         "--checkpoint",
@@ -186,6 +248,14 @@ def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:
     parser.add_argument("--exif", choices=get_args(Exif), help="pictures with a rotation (default: fail)")
     parser.add_argument("--negatives", choices=get_args(Negatives), help="pictures without boxes (default: keep)")
     parser.add_argument("--max-side", type=_count, metavar="N", help="shrink larger pictures (default: keep them)")
+    parser.add_argument(
+        "--set",
+        type=_assignment,
+        action="append",
+        dest="overrides",
+        metavar="FIELD=VALUE",
+        help="set a field of the pipeline config, such as train_config.batch_size=8, last of all; repeatable",
+    )
 
 
 def _checkpoint(word: str) -> str | Path:
@@ -201,10 +271,27 @@ def _mirror(word: str) -> str:
     return word
 
 
+def _assignment(word: str) -> tuple[str, str]:
+    path, separator, value = word.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{word!r} sets nothing; expected FIELD=VALUE")
+    return path.strip(), value.strip()
+
+
 def _count(word: str) -> int:
     if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word)):
         raise argparse.ArgumentTypeError(f"{word!r} is no positive integer")
     return int(word)
+
+
+def _number(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{word!r} is no positive number")
+    return value
 
 
 def _fraction(word: str) -> float:

@@ -11,6 +11,7 @@ from . import __version__, archive, pipeline, protos, render, resources, sdists,
 from .archive import Entry
 from .cache import cache_folder
 from .pipeline import Pipeline
+from .protos import Protos
 from .trainer.recipe import Boxes, Checkpoint, Exif, Negatives, Recipe
 from .upstream import Upstream
 from .weights import Choice, Weights
@@ -42,6 +43,7 @@ class Request:
         exif: What to do with pictures that carry an EXIF orientation.
         negatives: What to do with pictures without boxes.
         max_side: Longest side of a picture in pixels, or None to keep all as they are.
+        overrides: Fields of the pipeline config to set last, by path, and their values as text.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Request:
     exif: Exif = "fail"
     negatives: Negatives = "keep"
     max_side: int | None = None
+    overrides: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,20 +79,36 @@ def bundle(request: Request, say: Say) -> Bundle:
     The same request makes the same bytes on every machine.
 
     Raises:
-        UsageError: The model is unknown.
+        UsageError: The model is unknown or cannot be trained, or an override does not fit its config.
         OdbuildError: Upstream or the checkpoint cannot be had, or the zip cannot be written.
     """
-    model = zoo.find(request.model)
+    model = zoo.find_trainable(request.model)
+    tree, compiled = _upstream(request, say)
+    config = pipeline.derive(model, tree, compiled)
+    pipeline.check_overrides(config, compiled, request.overrides)
     with weights.chosen(_choice(request), model, say) as start:
-        tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)
-        compiled = protos.compile_protos(tree, cache=request.cache, say=say)
         packages = sdists.build(tree, compiled, cache=request.cache)
-        config = pipeline.derive(model, tree, compiled)
         recipe = _recipe(request, model, start)
-        _tell(recipe, config, say)
+        _tell(model, recipe, config, say)
         members = [*_scripts(recipe), *_payload(), *packages, *start.entries, _config(recipe, config)]
         manifest = _manifest(model, recipe, tree, config, members)
         return _write([*members, manifest], model, request.out)
+
+
+def explain(request: Request, say: Say) -> str:
+    """Return how the bundle's pipeline config differs from upstream's sample, and why; write no bundle.
+
+    Raises:
+        UsageError: As for `bundle`.
+        OdbuildError: Upstream cannot be had.
+    """
+    model = zoo.find_trainable(request.model)
+    return pipeline.explain(model, *_upstream(request, say), request.overrides)
+
+
+def _upstream(request: Request, say: Say) -> tuple[Upstream, Protos]:
+    tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)
+    return tree, protos.compile_protos(tree, cache=request.cache, say=say)
 
 
 def _choice(request: Request) -> Choice:
@@ -106,7 +125,8 @@ def _recipe(request: Request, model: Model, start: Weights) -> Recipe:
     return Recipe(
         model=model.name,
         zoo=model.zoo,
-        config=Path(model.config).name,
+        # Another model's config is not called by that model's name.
+        config=f"{model.name}.config" if model.assumed else Path(model.config).name,
         checkpoint=start.checkpoint,
         batch_size=request.batch_size,
         validation=request.validation,
@@ -114,6 +134,7 @@ def _recipe(request: Request, model: Model, start: Weights) -> Recipe:
         exif=request.exif,
         negatives=request.negatives,
         max_side=request.max_side,
+        overrides=request.overrides,
     )
 
 
@@ -148,7 +169,11 @@ def _manifest(model: Model, recipe: Recipe, tree: Upstream, config: Pipeline, me
     return Entry("MANIFEST.json", (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _tell(recipe: Recipe, config: Pipeline, say: Say) -> None:
+def _tell(model: Model, recipe: Recipe, config: Pipeline, say: Say) -> None:
+    for assumption in model.assumed:
+        say(
+            f"pipeline config: upstream has none for this model, so {model.config} is taken; assumed: {assumption}"
+        )
     say(f"pipeline config: {len(config.changes)} edits of the sample, each with its reason in MANIFEST.json")
     say(f"checkpoint: {_source(recipe.checkpoint)}")
 

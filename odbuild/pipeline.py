@@ -5,22 +5,27 @@ for TensorFlow 1. Each edit here is one function that says what it changed and w
 the steps or the machine is the payload's `tuning`.
 """
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain
 from typing import Any
 
 from google.protobuf import text_format
 
 from . import upstream
 from .protos import Protos, pipeline_class
+from .trainer.overrides import apply
 from .trainer.tuning import Change
 from .upstream import Upstream
 from .zoo import Model
 
 PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 """What upstream writes where a path is still missing."""
+
+READERS = ("train_input_reader", "eval_input_reader[0]")
 
 Message = Any  # a message of a class made at run time, which has no static type
 
@@ -38,40 +43,172 @@ class Pipeline:
     changes: tuple[Change, ...]
 
 
+def sample(model: Model, tree: Upstream, protos: Protos) -> Message:
+    """Return the model's sample config, or its closest relative's, as it is upstream.
+
+    Raises:
+        OdbuildError: Upstream lacks the config that the catalogue names, or it has been changed.
+    """
+    text = upstream.read(tree, model.config).decode()
+    return text_format.Parse(text, pipeline_class(protos.descriptors)())
+
+
 def derive(model: Model, tree: Upstream, protos: Protos) -> Pipeline:
     """Return the model's sample config with everything right that does not depend on data.
 
     Raises:
         OdbuildError: Upstream lacks the config that the catalogue names, or it has been changed.
     """
-    config = pipeline_class(protos.descriptors)()
-    text_format.Parse(upstream.read(tree, model.config).decode(), config)
+    config = sample(model, tree, protos)
     changes = edit(config, model)
-    source = f"# tensorflow/models@{tree.commit} {model.config}\n# Every edit stands in MANIFEST.json.\n"
-    return Pipeline(text=source + render(config), changes=changes)
+    source = [f"tensorflow/models@{tree.commit} {model.config}", "Every edit stands in MANIFEST.json."]
+    if model.assumed:
+        source += [f"Upstream has no config of {model.name} itself; assumed:", *model.assumed]
+    header = "".join(f"# {line}\n" for line in source)
+    return Pipeline(text=header + render(config), changes=changes)
+
+
+def explain(model: Model, tree: Upstream, protos: Protos, overrides: Sequence[tuple[str, str]]) -> str:
+    """Return the difference to the sample config as a unified diff, each change under a comment with its reason.
+
+    Raises:
+        OdbuildError: As for `derive`.
+        UsageError: An override does not fit the config.
+    """
+    config = sample(model, tree, protos)
+    before = render(config).splitlines()
+    remarked = [_Remarked(line=line) for line in (*before, "")]
+    for change in chain(_edits(config, model), apply(config, overrides)):
+        remarked = _remark(remarked, (*render(config).splitlines(), ""), change)
+    after = [line for each in remarked for line in (*each.remarks, each.line)][:-1]
+    assumed = (f"# {model.name} has no config of its own; assumed: {each}" for each in model.assumed)
+    diff = difflib.unified_diff(before, after, model.config, f"{model.name}/pipeline.config", lineterm="")
+    return "\n".join((*assumed, *diff))
+
+
+def check_overrides(derived: Pipeline, protos: Protos, overrides: Sequence[tuple[str, str]]) -> None:
+    """Find out now what the training machine would only find out later.
+
+    Raises:
+        UsageError: An override does not fit the config.
+    """
+    config = text_format.Parse(derived.text, pipeline_class(protos.descriptors)())
+    tuple(apply(config, overrides))
 
 
 def edit(config: Message, model: Model) -> tuple[Change, ...]:
     """Make every edit on a config in place, and return what changed."""
-    return (
-        *no_bfloat16(config),
-        *one_machine(config),
-        *no_moving_averages(config),
-        *no_quantization(config),
-        *checkpoint_type(config, model),
-        *checkpoint_version(config, model),
-        *common_variables_only(config, model),
-        *coco_metrics(config),
-        *whole_evaluation(config),
-        *no_paths(config),
-        *no_placeholders(config),
-    )
+    return tuple(_edits(config, model))
+
+
+def _edits(config: Message, model: Model) -> Iterator[Change]:
+    """Make one edit after another, each just before it is told."""
+    yield from as_catalogued(config, model)
+    yield from no_masks(config)
+    yield from no_keypoints(config)
+    yield from no_context(config)
+    yield from no_bfloat16(config)
+    yield from one_machine(config)
+    yield from no_moving_averages(config)
+    yield from no_quantization(config)
+    yield from checkpoint_type(config, model)
+    yield from checkpoint_version(config, model)
+    yield from common_variables_only(config, model)
+    yield from coco_metrics(config)
+    yield from whole_evaluation(config)
+    yield from no_paths(config)
+    yield from no_placeholders(config)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Remarked:
+    """A line of a config and the remarks above it, which are lines too."""
+
+    line: str
+    remarks: tuple[str, ...] = ()
+
+
+def _remark(old: Sequence[_Remarked], new: Sequence[str], change: Change) -> list[_Remarked]:
+    """Carry remarks over to the lines after a change, and put the change's own where it begins."""
+    told = False
+    waiting: tuple[str, ...] = ()
+    out: list[_Remarked] = []
+    matcher = difflib.SequenceMatcher(None, [each.line for each in old], new, autojunk=False)
+    for tag, start, end, first, last in matcher.get_opcodes():
+        if tag == "equal":
+            kept = [each.remarks for each in old[start:end]]
+        else:
+            waiting += tuple(remark for each in old[start:end] for remark in each.remarks)
+            line = new[first] if first < last else old[start].line
+            waiting += () if told else (f"{line[: -len(line.lstrip())]}# {change.field}: {change.reason}",)
+            told = True
+            kept = [()] * (last - first)
+        for line, remarks in zip(new[first:last], kept, strict=True):
+            out.append(_Remarked(line=line, remarks=(*waiting, *remarks)))
+            waiting = ()
+    return out
 
 
 def render(config: Message) -> str:
     """Return a config as a text proto, the same bytes with every protobuf runtime."""
     # The default for non-ASCII text is not the same in protobuf 4 and 7, so it is said here.
     return str(text_format.MessageToString(config, as_utf8=False))
+
+
+def as_catalogued(config: Message, model: Model) -> Iterator[Change]:
+    """Give another model's config the network and input size of the model that lacks one of its own."""
+    if not model.assumed:
+        return
+    which = f"model.{config.model.WhichOneof('model')}"
+    reason = f"that of {model.name}, which has no config of its own"
+    yield from _set(config, f"{which}.feature_extractor.type", model.feature_extractor, reason)
+    if model.resizer == "fixed_shape":
+        for name, value in zip(("height", "width"), model.input_size, strict=True):
+            yield from _set(config, f"{which}.image_resizer.fixed_shape_resizer.{name}", value, reason)
+
+
+def no_masks(config: Message) -> Iterator[Change]:
+    """Leave out the third stage, which learns masks from masks."""
+    reason = "it learns masks from masks, and the data are boxes"
+    if config.model.WhichOneof("model") == "faster_rcnn" and config.model.faster_rcnn.number_of_stages == 3:
+        network = "model.faster_rcnn"
+        head = f"{network}.second_stage_box_predictor.mask_rcnn_box_predictor"
+        yield from _set(config, f"{network}.number_of_stages", 2, reason)
+        yield from _set(config, f"{head}.predict_instance_masks", False, reason)
+        for name in ("mask_height", "mask_width", "mask_prediction_conv_depth", "mask_prediction_num_conv_layers"):
+            yield from _clear(config, f"{head}.{name}", reason)
+        yield from _clear(config, f"{head}.conv_hyperparams", reason)
+        yield from _clear(config, f"{network}.second_stage_mask_prediction_loss_weight", reason)
+    yield from _clear(config, "eval_config.eval_instance_masks", reason)
+    for reader in READERS:
+        yield from _clear(config, f"{reader}.load_instance_masks", reason)
+        yield from _clear(config, f"{reader}.mask_type", reason)
+
+
+def no_keypoints(config: Message) -> Iterator[Change]:
+    """Leave out what learns and measures keypoints."""
+    reason = "it is for keypoints, and the data are boxes"
+    if config.model.WhichOneof("model") == "center_net":
+        yield from _clear(config, "model.center_net.keypoint_estimation_task", reason)
+        yield from _clear(config, "model.center_net.keypoint_label_map_path", reason)
+    for index, option in enumerate(config.train_config.data_augmentation_options):
+        if option.WhichOneof("preprocessing_step") == "random_horizontal_flip":
+            flip = f"train_config.data_augmentation_options[{index}].random_horizontal_flip"
+            yield from _clear(config, f"{flip}.keypoint_flip_permutation", reason)
+    yield from _clear(config, "eval_config.parameterized_metric", reason)
+    yield from _clear(config, "eval_config.keypoint_edge", reason)
+    for reader in READERS:
+        yield from _clear(config, f"{reader}.num_keypoints", reason)
+
+
+def no_context(config: Message) -> Iterator[Change]:
+    """Leave out what looks at other pictures of the same camera."""
+    reason = "photographs carry no features of the same camera's other pictures"
+    if config.model.WhichOneof("model") == "faster_rcnn":
+        yield from _clear(config, "model.faster_rcnn.context_config", reason)
+    for reader in READERS:
+        yield from _clear(config, f"{reader}.load_context_features", reason)
+        yield from _set(config, f"{reader}.input_type", "TF_EXAMPLE", "each record is one picture")
 
 
 def no_bfloat16(config: Message) -> Iterator[Change]:
@@ -130,7 +267,6 @@ def coco_metrics(config: Message) -> Iterator[Change]:
     """Measure boxes as COCO does, whatever metric the sample was tuned for."""
     reason = "the metric that every model is compared by"
     yield from _set_all(config, "eval_config.metrics_set", ("coco_detection_metrics",), reason)
-    yield from _clear(config, "eval_config.parameterized_metric", "it measures keypoints")
 
 
 def whole_evaluation(config: Message) -> Iterator[Change]:
@@ -146,7 +282,7 @@ def no_paths(config: Message) -> Iterator[Change]:
     """Leave every path empty: the training machine knows them."""
     reason = "a path of the training machine, filled in there"
     yield from _clear(config, "train_config.fine_tune_checkpoint", reason)
-    for reader in ("train_input_reader", "eval_input_reader[0]"):
+    for reader in READERS:
         yield from _clear(config, f"{reader}.label_map_path", reason)
         yield from _clear(config, f"{reader}.tf_record_input_reader.input_path", reason)
 

@@ -93,8 +93,7 @@ def chosen(choice: Choice, model: Model, say: Say) -> Iterator[Weights]:
 def _known(choice: Choice, model: Model) -> Checkpoint:
     """Return where the zoo's archive lies, and all that is known of it."""
     row = asdict(model.checkpoint)
-    del row["type"]
-    known = Checkpoint(**row)
+    known = Checkpoint(**{name: row[name] for name in Checkpoint.__dataclass_fields__})
     if choice.mirror is not None:
         known = replace(known, url=choice.mirror.rstrip("/") + urlsplit(model.checkpoint.url).path)
     if _is_trusted(known) and (locked := lockfile.load(choice.lock).get(model.name)):

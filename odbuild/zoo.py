@@ -1,9 +1,12 @@
-"""The catalogue of models: rows of `zoo.toml`, checked, and found by any of their names."""
+"""The catalogue of models: rows of `zoo.toml`, checked, and found by any of their names.
+
+`refused.toml` has the zoos' other models: to name one is no mistake, so it is answered by the reason.
+"""
 
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,6 +23,7 @@ class Archive:
         url: The archive (tar.gz), https.
         prefix: Path of the checkpoint below the archive's one top folder, without `.index`.
         type: Its `fine_tune_checkpoint_type`: `detection`, `fine_tune` or `classification`.
+        alternatives: Other prefixes that one or another source tells of, best first.
         size: Bytes of the archive, where known.
         sha256: Hex digest of the archive, where known.
         sha384: Hex digest of the archive, where only this one was published.
@@ -28,6 +32,7 @@ class Archive:
     url: str
     prefix: str
     type: str
+    alternatives: tuple[str, ...] = ()
     size: int | None = None
     sha256: str | None = None
     sha384: str | None = None
@@ -42,14 +47,23 @@ class Model:
         short_name: The name without date or training hardware.
         aliases: Further names.
         zoo: `tf1` or `tf2`.
-        meta_architecture: The field of the model proto that is set, such as `ssd`.
+        meta_architecture: `ssd`, `faster_rcnn`, `rfcn`, `context_rcnn` or `center_net`.
         feature_extractor: Its `type` in the config.
         resizer: `fixed_shape` or `keep_aspect_ratio`.
         input_size: Pixels: height and width, or the least shorter and the most longer side.
-        speed_ms: Milliseconds a picture as the zoo prints it, where it does.
-        coco_map: COCO mAP@[.5:.95] as the zoo prints it, 0..100, where it does.
-        config: Path of the sample config below upstream.
+        dataset: What the checkpoint was trained on, such as `coco14`.
         checkpoint: The pre-trained weights.
+        config: Path of the sample config below upstream; empty where there is none, of unavailable models.
+        assumed: What is not known where upstream lacks the model's own config and `config` is the closest.
+        speed_ms: Milliseconds a picture as the zoo prints it, where it does.
+        edge_device: What the model was made for and its speed was measured on, where it is no GPU.
+        coco_map: COCO mAP@[.5:.95] as the zoo prints it, 0..100, where it does.
+        coco_map_uint8: The same after quantization.
+        other_map: Mean average precision by another metric, 0..100, where it is no COCO mAP.
+        metric: That metric.
+        quantization_aware: Whether the zoo trained it for integers.
+        tflite: Whether upstream's TFLite exporter takes it.
+        unavailable: Why it cannot be trained, or None.
     """
 
     name: str
@@ -60,15 +74,53 @@ class Model:
     feature_extractor: str
     resizer: str
     input_size: tuple[int, int]
-    speed_ms: float | None = None
-    coco_map: float | None = None
-    config: str
+    dataset: str
     checkpoint: Archive
+    config: str = ""
+    assumed: tuple[str, ...] = ()
+    speed_ms: float | None = None
+    edge_device: str | None = None
+    coco_map: float | None = None
+    coco_map_uint8: float | None = None
+    other_map: float | None = None
+    metric: str | None = None
+    quantization_aware: bool = False
+    tflite: bool = False
+    unavailable: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return every name the model answers to, the catalogue name first."""
         return tuple(dict.fromkeys((self.name, self.short_name, *self.aliases)))
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """Return what the trained model can be exported to; nothing where it cannot be trained."""
+        if self.unavailable:
+            return ()
+        return ("saved_model", *("frozen_graph",) * (self.zoo == "tf1"), *("tflite",) * self.tflite)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """A model of the zoos that is no detector of boxes only.
+
+    Attributes:
+        name: The archive's name.
+        aliases: Further names.
+        reason: Why it is refused, as the rest of a sentence on it.
+        nearest: A name of the nearest model that can be trained.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    reason: str
+    nearest: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return every name the model answers to, the catalogue name first."""
+        return tuple(dict.fromkeys((self.name, *self.aliases)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,21 +136,44 @@ def find(name: str) -> Model:
     """Return the model of this catalogue name, short name or alias, in upper or lower case.
 
     Raises:
-        UsageError: No model has that name.
+        UsageError: No model has that name, or one has that is no detector of boxes only.
     """
+    word = name.strip().casefold()
     known = {each.casefold(): model for model in models() for each in model.names}
-    try:
-        return known[name.strip().casefold()]
-    except KeyError:
-        shortest = ", ".join(min(model.names, key=len) for model in models())
-        guess = did_you_mean(name, known)
-        raise UsageError(f"Unknown model {name!r}.{guess} Known models: {shortest}.") from None
+    if word in known:
+        return known[word]
+    for other in refused():
+        if word in map(str.casefold, other.names):
+            raise UsageError(
+                f"{name!r} is not for odbuild, which trains detectors of boxes only: {other.reason}. "
+                f"The nearest of those is {other.nearest}."
+            )
+    guess = did_you_mean(name, known)
+    raise UsageError(f"Unknown model {name!r}.{guess} `odbuild models` lists all {len(models())}.")
+
+
+def find_trainable(name: str) -> Model:
+    """Return the model of any name, if it can be trained.
+
+    Raises:
+        UsageError: No model has that name, or the one that has it cannot be trained; with the reason.
+    """
+    model = find(name)
+    if model.unavailable:
+        raise UsageError(f"{model.name} cannot be trained: {model.unavailable}. `odbuild models` lists what can.")
+    return model
 
 
 @cache
 def models() -> tuple[Model, ...]:
     """Return the catalogue in its order."""
     return load(read_text("zoo.toml"))
+
+
+@cache
+def refused() -> tuple[Refused, ...]:
+    """Return the zoos' models that are no detectors of boxes only."""
+    return load_refused(read_text("refused.toml"))
 
 
 def load(text: str) -> tuple[Model, ...]:
@@ -108,13 +183,29 @@ def load(text: str) -> tuple[Model, ...]:
         OdbuildError: It is no TOML, or a row lacks a key, has an unknown one, holds a value of the wrong
             kind, or shares a name with another row. The message names the row and the key.
     """
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise OdbuildError(f"zoo.toml: {error}") from error
-    rows = tuple(_model(name, row) for name, row in table.items())
+    rows = tuple(_model(name, row) for name, row in _table(text, "zoo.toml").items())
     _refuse_shared_names(rows)
     return rows
+
+
+def load_refused(text: str) -> tuple[Refused, ...]:
+    """Read the models that are refused.
+
+    Raises:
+        OdbuildError: As for `load`.
+    """
+    rows = []
+    for name, row in _table(text, "refused.toml").items():
+        _check(f"refused.toml: [{name}]", row, _REFUSED)
+        rows.append(Refused(name=name, **_with_tuples(row)))
+    return tuple(rows)
+
+
+def _table(text: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OdbuildError(f"{file}: {error}") from error
 
 
 def _model(name: str, row: Any) -> Model:
@@ -123,12 +214,15 @@ def _model(name: str, row: Any) -> Model:
         raise OdbuildError(f"{where}: expected a name of letters, digits, '_', '-' and '.'")
     _check(where, row, _MODEL)
     _check(f"{where}: checkpoint", row["checkpoint"], _ARCHIVE)
-    values = row | {
-        "aliases": tuple(row["aliases"]),
-        "input_size": tuple(row["input_size"]),
-        "checkpoint": Archive(**row["checkpoint"]),
-    }
-    return Model(name=name, **values)
+    if not row.get("config") and not row.get("unavailable"):
+        raise OdbuildError(f"{where}: config is missing; only a model with `unavailable` does without")
+    checkpoint = Archive(**_with_tuples(row["checkpoint"]))
+    return Model(name=name, **_with_tuples(row) | {"checkpoint": checkpoint})
+
+
+def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with tuples for lists, so that it cannot be changed."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
 def _check(where: str, row: Any, fields: Mapping[str, _Field]) -> None:
@@ -183,38 +277,59 @@ def _one_of(*words: str) -> _Field:
     return _Field(expected=" or ".join(map(repr, words)), accepts=lambda value: value in words)
 
 
+def _is_list_of(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(accepts, value))
+
+
+def _is_sentence(value: Any) -> bool:
+    return isinstance(value, str) and value.strip() == value != "" and value.isprintable()
+
+
 _NAME = _Field(expected="a name of letters, digits, '_', '-' and '.'", accepts=_is_name)
+_NAMES = _Field(expected="a list of names", accepts=_is_list_of(_is_name))
 _PATH = _Field(expected="a relative path without '..'", accepts=_is_path)
+_WORDS = _Field(expected="one line of text", accepts=_is_sentence)
+_MAP = _Field(
+    expected="a number above 0, at most 100",
+    accepts=lambda value: _is_number(value) and value <= 100,
+    required=False,
+)
+_FLAG = _Field(expected="true or false", accepts=lambda value: type(value) is bool, required=False)
 
 _MODEL: Mapping[str, _Field] = {
     "short_name": _NAME,
-    "aliases": _Field(
-        expected="a list of names",
-        accepts=lambda value: isinstance(value, list) and all(map(_is_name, value)),
-    ),
+    "aliases": _NAMES,
     "zoo": _one_of("tf1", "tf2"),
-    "meta_architecture": _NAME,
+    "meta_architecture": _one_of("ssd", "faster_rcnn", "rfcn", "context_rcnn", "center_net"),
     "feature_extractor": _NAME,
     "resizer": _one_of("fixed_shape", "keep_aspect_ratio"),
     "input_size": _Field(
         expected="two counts of pixels",
         accepts=lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
     ),
-    "speed_ms": _Field(expected="milliseconds above 0", accepts=_is_number, required=False),
-    "coco_map": _Field(
-        expected="a number above 0, at most 100",
-        accepts=lambda value: _is_number(value) and value <= 100,
-        required=False,
-    ),
-    "config": _PATH,
+    "dataset": _NAME,
     "checkpoint": _Field(expected="a table", accepts=lambda value: isinstance(value, dict)),
+    "config": replace(_PATH, required=False),
+    "assumed": _Field(expected="a list of sentences", accepts=_is_list_of(_is_sentence), required=False),
+    "speed_ms": _Field(expected="milliseconds above 0", accepts=_is_number, required=False),
+    "edge_device": replace(_WORDS, required=False),
+    "coco_map": _MAP,
+    "coco_map_uint8": _MAP,
+    "other_map": _MAP,
+    "metric": replace(_WORDS, required=False),
+    "quantization_aware": _FLAG,
+    "tflite": _FLAG,
+    "unavailable": replace(_WORDS, required=False),
 }
 
 _ARCHIVE: Mapping[str, _Field] = {
     "url": _Field(expected="an https address ending in .tar.gz", accepts=_is_url),
     "prefix": _PATH,
     "type": _one_of("detection", "fine_tune", "classification"),
+    "alternatives": _Field(expected="a list of paths", accepts=_is_list_of(_is_path), required=False),
     "size": _Field(expected="a count of bytes", accepts=_is_count, required=False),
     "sha256": _Field(expected="64 lower-case hex digits", accepts=_is_digest(256), required=False),
     "sha384": _Field(expected="96 lower-case hex digits", accepts=_is_digest(384), required=False),
 }
+
+_REFUSED: Mapping[str, _Field] = {"aliases": _NAMES, "reason": _WORDS, "nearest": _NAME}

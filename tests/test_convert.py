@@ -168,7 +168,7 @@ def test_all_errors_are_told_at_once_and_nothing_is_left(tmp_path: Path) -> None
     ):
         assert f"error {code}" in text
         assert f'annotations["{key}"]' in text
-    assert "exif=apply" in text
+    assert "--exif apply" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.jpg", "in"]
 
 

@@ -16,7 +16,10 @@ PAYLOAD = PACKAGE / "trainer"
 LAYERS = (
     ("payload", {"trainer"}),
     ("floor", {"__init__", "errors", "resources", "archive", "cache", "lockfile"}),
-    ("steps", {"zoo", "upstream", "protos", "sdists", "pipeline", "render", "locks", "weights"}),
+    (
+        "steps",
+        {"zoo", "upstream", "protos", "sdists", "pipeline", "render", "locks", "weights", "plot", "models"},
+    ),
     ("recipes", {"bundle", "rehearse"}),
     ("shells", {"__main__"}),
 )

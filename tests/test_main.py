@@ -146,6 +146,26 @@ def test_a_finished_zip_is_rehearsed_as_it_is(monkeypatch: pytest.MonkeyPatch) -
     assert rehearsal_of(monkeypatch, "dist/m/trainer.zip").zip == Path("dist/m/trainer.zip")
 
 
+def test_a_finished_zip_takes_no_fields() -> None:
+    with pytest.raises(UsageError, match=r"--set: a\.zip is finished"):
+        command_line._finished(parsed("rehearse", "a.zip", "--set", "train_config.batch_size=8"))
+
+
+def test_fields_are_set_in_the_order_given() -> None:
+    words = ["--set", "a.b=1", "--set", "c = x=y"]
+    request = command_line._request(parsed("bundle", "m", *words), "m", Path("o"))
+    assert request.overrides == (("a.b", "1"), ("c", "x=y"))
+
+
+def test_an_explanation_prints_the_diff_and_makes_no_bundle(
+    compiled: Protos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command_line.main(["bundle", "ssd_mobilenet_v1", "--offline", "--explain"]) == 0
+    assert "+    # train_config.optimizer.use_moving_average: the optimizer" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_finished_zip_takes_no_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"--batch-size: a\.zip is finished"):
         rehearsal_of(monkeypatch, "a.zip", "--batch-size", "4")
@@ -164,6 +184,7 @@ def test_a_finished_zip_takes_no_choices(monkeypatch: pytest.MonkeyPatch) -> Non
         (["bundle", "m", "--batch-size", "0"], "'0' is no positive integer"),
         (["bundle", "m", "--batch-size", "-1"], "'-1' is no positive integer"),
         (["bundle", "m", "--batch-size", "٣"], "'٣' is no positive integer"),
+        (["bundle", "m", "--set", "train_config.batch_size"], "sets nothing; expected FIELD=VALUE"),
         (["bundle", "m", "--max-side", "1e3"], "'1e3' is no positive integer"),
         (["bundle", "m", "--validation", "1"], "'1' is no fraction between 0 and 1"),
         (["bundle", "m", "--validation", "nan"], "'nan' is no fraction"),

@@ -1,6 +1,7 @@
 """The sample configs become ones that train on one machine, and every edit is told with its reason."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,11 @@ from odbuild.upstream import Upstream
 FOLDERS = {"tf1": "object_detection/samples/configs", "tf2": "object_detection/configs/tf2"}
 MODELS = {"tf1": zoo.find("ssd_mobilenet_v1"), "tf2": zoo.find("ssd_mobilenet_v2_fpnlite_320x320")}
 
-EVERY = pytest.mark.parametrize("model", zoo.models(), ids=lambda model: model.short_name)
+WITH_CONFIG = [model for model in zoo.models() if model.config]
+EVERY = pytest.mark.parametrize("model", WITH_CONFIG, ids=lambda model: model.short_name)
+
+PROTO = {"rfcn": "faster_rcnn", "context_rcnn": "faster_rcnn"}
+"""Architectures that the config has as another one's variant."""
 
 
 def parse(text: str, compiled: Protos) -> Any:
@@ -36,9 +41,12 @@ def samples(upstream_tree: Upstream) -> list[tuple[zoo.Model, str]]:
 
 @EVERY
 def test_the_catalogue_agrees_with_the_config(model: zoo.Model, upstream_tree: Upstream, compiled: Protos) -> None:
-    config = parse((upstream_tree.path / model.config).read_text(encoding="utf-8"), compiled)
-    assert config.model.WhichOneof("model") == model.meta_architecture
-    network = getattr(config.model, model.meta_architecture)
+    sample = (upstream_tree.path / model.config).read_text(encoding="utf-8")
+    text = pipeline.derive(model, upstream_tree, compiled).text if model.assumed else sample
+    config = parse(text, compiled)
+    which = config.model.WhichOneof("model")
+    assert which == PROTO.get(model.meta_architecture, model.meta_architecture)
+    network = getattr(config.model, which)
     assert network.feature_extractor.type == model.feature_extractor
     resizer = network.image_resizer.WhichOneof("image_resizer_oneof")
     assert resizer == f"{model.resizer}_resizer"
@@ -63,12 +71,54 @@ def test_a_derived_config_is_ready_for_one_machine(
     assert train.fine_tune_checkpoint_type == model.checkpoint.type
     assert train.fine_tune_checkpoint_version == {"tf1": 1, "tf2": 2}[model.zoo]
     assert train.from_detection_checkpoint is (model.zoo == "tf1")
+    assert model.checkpoint.type == "detection" or model.zoo == "tf2"
     assert not train.load_all_detection_checkpoint_vars
     assert list(evaluation.metrics_set) == ["coco_detection_metrics"]
     assert not evaluation.HasField("max_evals")
     assert not evaluation.HasField("num_examples")
     assert (evaluation.batch_size, reader.shuffle, reader.num_epochs) == (1, False, 1)
     assert not config.HasField("graph_rewriter")
+
+
+@EVERY
+def test_a_derived_config_asks_for_boxes_only(model: zoo.Model, upstream_tree: Upstream, compiled: Protos) -> None:
+    text = pipeline.derive(model, upstream_tree, compiled).text
+    config = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    for word in ("keypoint", "mask_h", "_masks: true", "context_", "bfloat16: true", "SEQUENCE"):
+        assert word not in config
+    assert "number_of_stages: 3" not in config
+    assert pipeline.PLACEHOLDER not in config
+
+
+def test_what_is_assumed_is_said_in_the_config(upstream_tree: Upstream, compiled: Protos) -> None:
+    model = zoo.find("faster_rcnn_inception_resnet_v2_640x640")
+    derived = pipeline.derive(model, upstream_tree, compiled)
+    config = parse(derived.text, compiled).model.faster_rcnn
+    assert f"# {model.assumed[0]}\n" in derived.text
+    assert config.image_resizer.fixed_shape_resizer.height == 640
+    assert config.number_of_stages == 2
+    assert "model.faster_rcnn.image_resizer.fixed_shape_resizer.width" in {c.field for c in derived.changes}
+
+
+def test_a_config_that_names_the_wrong_network_is_put_right(upstream_tree: Upstream, compiled: Protos) -> None:
+    derived = pipeline.derive(zoo.find("centernet_resnet101_v1_fpn_512x512"), upstream_tree, compiled)
+    (change,) = (c for c in derived.changes if c.field == "model.center_net.feature_extractor.type")
+    assert (change.before, change.after) == ('"resnet_v2_101"', '"resnet_v1_101_fpn"')
+
+
+def classes(source: str) -> set[str]:
+    """Return the keys of upstream's maps from a network's name to its class."""
+    maps = re.findall(r"_(?:CLASS|FUNCTION)_MAP = \{(.*?)\}", source, re.DOTALL)
+    return {name for each in maps for name in re.findall(r"'([^']+)':", each)}
+
+
+def test_upstream_knows_the_network_of_every_model_but_those_that_say_so(upstream_tree: Upstream) -> None:
+    builder = upstream_tree.path / "object_detection/builders/model_builder.py"
+    known = classes(builder.read_text(encoding="utf-8"))
+    unknown = {model.feature_extractor for model in zoo.models()} - known
+    assert unknown == {"ssd_spaghettinet", "mobilenet_v2_fpn_sep_conv"}
+    later = [model for model in zoo.models() if model.feature_extractor in unknown]
+    assert all("after the pinned commit" in str(model.unavailable) for model in later)
 
 
 @EVERY
@@ -130,12 +180,48 @@ def differences(before: Any, after: Any, prefix: str = "") -> list[str]:
         one, other = getattr(before, field.name), getattr(after, field.name)
         if field.has_presence and before.HasField(field.name) == after.HasField(field.name) and field.message_type:
             found += differences(one, other, f"{path}.") if before.HasField(field.name) else []
-        elif field.name == "eval_input_reader":
+        elif field.name in {"eval_input_reader", "data_augmentation_options"}:
             for index, pair in enumerate(zip(one, other, strict=True)):
                 found += differences(*pair, f"{path}[{index}].")
         elif one != other or (field.has_presence and before.HasField(field.name) != after.HasField(field.name)):
             found.append(path)
     return found
+
+
+def apply_diff(before: list[str], diff: list[str]) -> list[str]:
+    """Apply a unified diff, and check every line that it says was there."""
+    out: list[str] = []
+    at = 0
+    for line in diff[2:]:
+        if line.startswith("@@"):
+            start = int(re.findall(r"-(\d+)", line)[0]) - 1
+            out += before[at:start]
+            at = start
+        elif line.startswith("+"):
+            out.append(line[1:])
+        else:
+            assert before[at] == line[1:]
+            out += [line[1:]] if line.startswith(" ") else []
+            at += 1
+    return out + before[at:]
+
+
+@EVERY
+def test_the_explanation_is_a_diff_to_the_bundled_config(
+    model: zoo.Model, upstream_tree: Upstream, compiled: Protos
+) -> None:
+    asked = (("train_config.batch_size", "3"),)
+    told = pipeline.explain(model, upstream_tree, compiled, asked).splitlines()
+    assumed, diff = told[: len(model.assumed)], told[len(model.assumed) :]
+    assert all(each in line for each, line in zip(model.assumed, assumed, strict=True))
+    sample = pipeline.sample(model, upstream_tree, compiled)
+    after = "\n".join(apply_diff(pipeline.render(sample).splitlines(), diff))
+    derived = pipeline.derive(model, upstream_tree, compiled)
+    expected = parse(derived.text, compiled)
+    expected.train_config.batch_size = 3
+    assert parse(after, compiled) == expected
+    for change in derived.changes:
+        assert f"# {change.field}: {change.reason}" in after
 
 
 def test_quantization_is_taken_out_and_said(upstream_tree: Upstream, compiled: Protos) -> None:

@@ -21,6 +21,7 @@ def recipe(start: Checkpoint | None) -> Recipe:
         exif="fail",
         negatives="keep",
         max_side=None,
+        overrides=(),
     )
 
 

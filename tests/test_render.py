@@ -30,6 +30,7 @@ RECIPE = Recipe(
     exif="fail",
     negatives="keep",
     max_side=None,
+    overrides=(("train_config.batch_size", "8"),),
 )
 
 # A shell word cannot hold NUL, and UTF-8 no lone surrogate.
@@ -50,6 +51,7 @@ recipes = st.builds(
     batch_size=st.none() | st.integers(),
     validation=st.floats(allow_nan=False, allow_infinity=False),
     max_side=st.none() | st.integers(),
+    overrides=st.lists(st.tuples(st.text(), st.text()), max_size=3).map(tuple),
 )
 
 

@@ -24,6 +24,7 @@ meta_architecture = "ssd"
 feature_extractor = "x"
 resizer = "fixed_shape"
 input_size = [1, 2]
+dataset = "coco14"
 config = "object_detection/a.config"
 [a_model.checkpoint]
 url = "https://host/a.tar.gz"
@@ -47,12 +48,59 @@ def test_the_first_four_models_are_there() -> None:
     assert [zoo.find(name).zoo for name in names] == ["tf1", "tf1", "tf1", "tf2"]
 
 
-def test_an_unknown_name_gets_a_guess_and_the_known_names() -> None:
+def test_an_unknown_name_gets_a_guess_and_a_way_to_the_others() -> None:
     with pytest.raises(UsageError) as raised:
         zoo.find("faster_rcnn_resnet10")
-    message = str(raised.value)
-    assert "Unknown model 'faster_rcnn_resnet10'. Did you mean 'faster_rcnn_resnet101'?" in message
-    assert all(min(model.names, key=len) in message for model in zoo.models())
+    assert str(raised.value) == (
+        "Unknown model 'faster_rcnn_resnet10'. Did you mean 'faster_rcnn_resnet101'? "
+        "`odbuild models` lists all 78."
+    )
+
+
+@pytest.mark.parametrize(("name", "other"), [(name, other) for other in zoo.refused() for name in other.names])
+def test_a_model_that_is_no_boxes_model_gets_its_reason_and_the_nearest_one(name: str, other: zoo.Refused) -> None:
+    with pytest.raises(UsageError) as raised:
+        zoo.find(name.upper())
+    assert str(raised.value).endswith(f"{other.reason}. The nearest of those is {other.nearest}.")
+    assert not zoo.find_trainable(other.nearest).unavailable
+
+
+UNAVAILABLE = [
+    "faster_rcnn_nas_coco_2018_01_28",
+    "faster_rcnn_nas_lowproposals_coco_2018_01_28",
+    "context_rcnn_resnet101_snapshot_serengeti_2020_06_10",
+    "spaghettinet_edgetpu_s_2021_10_13",
+    "spaghettinet_edgetpu_m_2021_10_13",
+    "spaghettinet_edgetpu_l_2021_10_13",
+    *(f"efficientdet_d{number}_coco17_tpu-32" for number in range(8)),
+    "centernet_mobilenetv2fpn_512x512_coco17_od",
+]
+
+
+def test_both_zoos_are_whole() -> None:
+    assert [sum(model.zoo == which for model in zoo.models()) for which in ("tf1", "tf2")] == [43, 35]
+    assert len(zoo.refused()) == 12
+    assert [model.name for model in zoo.models() if model.unavailable] == UNAVAILABLE
+
+
+@pytest.mark.parametrize("name", UNAVAILABLE)
+def test_a_model_that_cannot_be_trained_is_listed_with_its_reason(name: str) -> None:
+    model = zoo.find(name)
+    assert model.exports == ()
+    with pytest.raises(UsageError, match="cannot be trained: it"):
+        zoo.find_trainable(name)
+
+
+def test_no_name_means_two_models() -> None:
+    rows = [model.names for model in zoo.models()] + [other.names for other in zoo.refused()]
+    names = [name.casefold() for names in rows for name in names]
+    assert len(names) == len(set(names)) == 309
+
+
+def test_what_is_trained_can_be_exported() -> None:
+    assert zoo.find("ssd_mobilenet_v1").exports == ("saved_model", "frozen_graph", "tflite")
+    assert zoo.find("faster_rcnn_resnet101").exports == ("saved_model", "frozen_graph")
+    assert zoo.find("centernet_resnet50_v2_512x512").exports == ("saved_model",)
 
 
 @given(st.text())
@@ -90,6 +138,10 @@ def _renamed(name: str) -> str:
         ('aliases = ["b"]', 'aliases = ["b"]\nspeed_ms = "fast"', "speed_ms = 'fast'; expected milliseconds"),
         ('aliases = ["b"]', 'aliases = ["b"]\nspeed_ms = nan', "speed_ms = nan"),
         ('aliases = ["b"]', 'aliases = ["b"]\ncoco_map = 101', "coco_map = 101"),
+        ('config = "object_detection/a.config"', "", "config is missing; only a model with `unavailable`"),
+        ('aliases = ["b"]', 'aliases = ["b"]\ntflite = 1', "tflite = 1; expected true or false"),
+        ('aliases = ["b"]', 'aliases = ["b"]\nassumed = ["a\\nb"]', "expected a list of sentences"),
+        ('type = "detection"', 'type = "detection"\nalternatives = ["../a"]', "checkpoint: alternatives"),
         ("object_detection/a.config", "/etc/passwd", "config = '/etc/passwd'; expected a relative path"),
         ("object_detection/a.config", "a/../../b", "config = 'a/../../b'"),
         ("https://", "http://", "url = 'http://host/a.tar.gz'; expected an https address"),
@@ -135,23 +187,50 @@ def test_no_row_of_any_shape_breaks_the_loader(row: dict[str, Any]) -> None:
         zoo._model("x", {**whole, **row, "checkpoint": {}})
 
 
-def test_seventy_rows_are_data() -> None:
-    rows = "".join(
-        ROW.replace("[a_model", f"[m{i}").replace('"a"', f'"a{i}"').replace('"b"', f'"b{i}"') for i in range(70)
-    )
-    assert len(zoo.load(rows)) == 70
+@pytest.mark.parametrize("text", ["a = 1", "[a]\naliases = []\nreason = ''\nnearest = 'b'", "[a"])
+def test_a_malformed_refusal_is_named(text: str) -> None:
+    with pytest.raises(OdbuildError, match=r"refused\.toml"):
+        zoo.load_refused(text)
+
+
+def is_detector(fact: dict[str, Any]) -> bool:
+    return (fact["outputs"], fact["kind"]) == (["boxes"], "detector")
 
 
 def test_the_catalogue_agrees_with_the_facts(shared: Path) -> None:
-    facts = {row["name"]: row for row in json.loads((shared / "facts" / "zoo.json").read_text(encoding="utf-8"))}
-    for model in zoo.models():
-        fact = facts[model.name]
+    facts = json.loads((shared / "facts" / "zoo.json").read_text(encoding="utf-8"))
+    assert [model.name for model in zoo.models()] == [fact["name"] for fact in facts if is_detector(fact)]
+    for model, fact in zip(zoo.models(), filter(is_detector, facts), strict=True):
         assert model.names == tuple(dict.fromkeys((fact["name"], fact["short_name"], *fact["aliases"])))
-        assert (model.zoo, model.speed_ms, model.coco_map) == (fact["zoo"], fact["speed_ms"], fact["coco_map"])
-        assert model.config == f"object_detection/{fact['pipeline_config']}"
-        assert model.checkpoint.url == fact["https_url_derived"]
-        assert model.checkpoint.prefix == fact["checkpoint_prefix"]
-        assert model.checkpoint.type == fact["fine_tune_checkpoint_type"]
-        assert model.checkpoint.size == fact["archive_size_bytes"]
-        known = fact["checksum"] or {"algorithm": "sha256", "value": None}
-        assert getattr(model.checkpoint, known["algorithm"]) == known["value"]
+        for name in ("zoo", "meta_architecture", "feature_extractor", "speed_ms", "edge_device"):
+            assert getattr(model, name) == fact[name]
+        assert (model.coco_map, model.coco_map_uint8) == (fact["coco_map"], fact["coco_map_uint8"])
+        if fact["coco_map"] is None and fact["map_value"] is not None:
+            assert (model.other_map, model.metric) == (fact["map_value"], fact["map_metric"])
+        assert fact["dataset"].startswith(model.dataset)
+        assert model.quantization_aware == fact["quantization_aware"]
+        assert ("tf-models-official" in (model.unavailable or "")) == fact["needs_official"]
+        config = fact["pipeline_config"] or fact["closest_config"]
+        assert model.config == (f"object_detection/{config}" if config else "")
+        assert bool(model.assumed) == (config is not None and fact["pipeline_config"] is None)
+        assert_archive_agrees(model.checkpoint, fact)
+
+
+def assert_archive_agrees(archive: zoo.Archive, fact: dict[str, Any]) -> None:
+    prefixes = [fact["checkpoint_prefix"], *fact["checkpoint_prefix_alternatives"]]
+    assert [archive.prefix, *archive.alternatives] == [prefix for prefix in prefixes if prefix]
+    assert archive.url == fact["https_url_derived"]
+    assert archive.type == fact["fine_tune_checkpoint_type"]
+    assert archive.size == fact["archive_size_bytes"]
+    # SHA-1 was broken in 2017, so a digest that is only that counts for none.
+    known = {digest["algorithm"]: digest["value"] for digest in fact["checksums"]}
+    assert {"sha256": archive.sha256, "sha384": archive.sha384} == {"sha256": None, "sha384": None} | {
+        name: value for name, value in known.items() if name != "sha1"
+    }
+
+
+def test_the_refusals_agree_with_the_facts(shared: Path) -> None:
+    facts = json.loads((shared / "facts" / "zoo.json").read_text(encoding="utf-8"))
+    others = {fact["name"]: {fact["name"], fact["short_name"], *fact["aliases"]} for fact in facts}
+    expected = {fact["name"]: others[fact["name"]] for fact in facts if not is_detector(fact)}
+    assert {other.name: set(other.names) for other in zoo.refused()} == expected

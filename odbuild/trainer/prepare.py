@@ -1,5 +1,6 @@
 """Prepare a run: data to records, the checkpoint at hand, the pipeline config fitted to both."""
 
+import copy
 import hashlib
 import json
 import os
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, convert, stage, state, tuning
+from . import checkpoint, convert, overrides, stage, state, tuning
 from .errors import OdbuildError, UsageError
 from .plan import Plan
 from .recipe import Recipe
@@ -50,7 +51,7 @@ def prepare(recipe: Recipe, steps: int, data: Path, result: Path) -> Plan:
     config = _read(Path(recipe.config))
     run = _run(recipe, steps, converted, prefix, config)
     changes = tuning.tune(config, run)
-    _tell(changes)
+    _tell((*changes, *overrides.apply(config, recipe.overrides)))
     PIPELINE.write_text(_text(config), encoding="utf-8")
     plan = _plan(recipe, run, converted, result)
     _claim(result, plan)
@@ -131,7 +132,7 @@ def _text(config: Any) -> str:
 
 
 def _run(recipe: Recipe, steps: int, converted: convert.Converted, prefix: str | None, config: Any) -> tuning.Run:
-    batch = recipe.batch_size or tuning.default_batch_size(
+    batch = _batch_size(recipe, config) or tuning.default_batch_size(
         config, gpu=_gpu(), train_pictures=converted.train.pictures
     )
     return tuning.Run(
@@ -151,6 +152,15 @@ def _run(recipe: Recipe, steps: int, converted: convert.Converted, prefix: str |
 def _gpu() -> bool:
     """Tell whether the run was set up for a graphics card."""
     return state.read(Path(STATE) / "runtime.json").get("device") == "gpu"
+
+
+def _batch_size(recipe: Recipe, config: Any) -> int | None:
+    """Return the batch that was asked for, so that the learning rate is scaled to it."""
+    if overrides.BATCH_SIZE not in dict(recipe.overrides):
+        return recipe.batch_size
+    asked = copy.deepcopy(config)
+    tuple(overrides.apply(asked, recipe.overrides))
+    return int(asked.train_config.batch_size)
 
 
 def _tell(changes: Sequence[tuning.Change]) -> None:

@@ -44,6 +44,7 @@ class Recipe:
         exif: What to do with pictures that carry an EXIF orientation.
         negatives: What to do with pictures without boxes.
         max_side: Longest side of a picture in pixels, longer ones are shrunk; or None to keep all.
+        overrides: Fields of the pipeline config that the user sets, by path, and their values as text.
     """
 
     model: str
@@ -56,3 +57,4 @@ class Recipe:
     exif: Exif
     negatives: Negatives
     max_side: int | None
+    overrides: tuple[tuple[str, str], ...]
