@@ -206,18 +206,31 @@ def write_pages(folder: str | Path) -> None:
         Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
 
 
+INTRODUCTION = """\
+<!-- Made from odbuild/zoo.toml by `nox -s docs`: edit that. -->
+# Models
+
+All {count} detectors of the two TensorFlow zoos that output boxes only. {trainable} of them make a bundle.
+The project itself has rehearsed `faster_rcnn_resnet101`, `ssd_mobilenet_v1`, `ssdlite_mobilenet_v2` and
+`ssd_mobilenet_v2_fpnlite_320x320`; rehearse any other before you pay for it.
+
+Speeds and mAP are the zoos' own: of the TF1 zoo on a GeForce GTX TITAN X with 600x600 pictures, of the TF2 zoo on
+hardware that it does not tell, so compare within one zoo. mAP is COCO's (mAP@[.5:.95]) where the notes say nothing
+else. A run leaves a SavedModel, and for TF1 models a frozen graph; `tflite` marks what can be converted to that.
+
+![speed against mAP](models.svg)
+
+The same table can be filtered and sorted, and shows one model in full:
+
+```sh
+odbuild models --max-ms 60 --min-map 25 --export tflite --sort map
+odbuild models ssd_mobilenet_v2 --plot models.svg
+```"""
+
+
 def _page() -> Iterator[str]:
     trainable = sum(not model.unavailable for model in zoo.models())
-    yield "<!-- Made from odbuild/zoo.toml by `nox -s docs`: edit that. -->"
-    yield "# Models\n"
-    yield f"All {len(zoo.models())} detectors of the two TensorFlow zoos that output boxes only; {trainable}"
-    yield "of them can be trained. Speeds and mAP are the zoos' own: of the TF1 zoo on a GeForce GTX TITAN X with"
-    yield "600x600 pictures, of the TF2 zoo on hardware that it does not tell, so compare within one zoo. mAP is"
-    yield "COCO's (mAP@[.5:.95]) where the notes say nothing else.\n"
-    yield "![speed against mAP](models.svg)\n"
-    yield "The same table can be filtered and sorted, and shows one model in full:\n"
-    yield "```sh\nodbuild models --max-ms 60 --min-map 25 --export tflite --sort map"
-    yield "odbuild models ssd_mobilenet_v2 --plot models.svg\n```"
+    yield INTRODUCTION.format(count=len(zoo.models()), trainable=trainable)
     for which in get_args(Zoo):
         yield f"\n## {which.upper()} zoo\n"
         yield from _markdown(
