@@ -614,6 +614,8 @@ def test_sigterm_takes_pip_along(tmp_path: Path) -> None:
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n")):
             assert run.poll() is None
             time.sleep(0.01)
+        # The child speaks before `Popen` has returned it to its parent, who cannot end it until then.
+        time.sleep(0.5)
         run.send_signal(signal.SIGTERM)
     assert run.returncode == 143
     with pytest.raises(ProcessLookupError):
