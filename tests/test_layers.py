@@ -27,7 +27,7 @@ LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module i
 
 EVERYWHERE = {"PIL", "crc32c", "google", "numpy"}
 TRAINING = {"tensorflow", "tf_keras", "keras", "tf_slim", "nets", "object_detection", "official"}
-TRAINS = {"compat", "detect", "export", "prepare", "run", "train_tf1", "train_tf2"}
+TRAINS = {"compat", "config", "detect", "export", "prepare", "run", "train_tf1", "train_tf2"}
 
 MODULES = sorted(path for path in PACKAGE.glob("*.py"))
 SHIPPED = sorted(PAYLOAD.rglob("*.py"))

@@ -93,6 +93,11 @@ def require_style(prefix: Path, zoo: str) -> None:
         )
 
 
+def digests(prefix: Path) -> dict[str, str]:
+    """Name a checkpoint by the content of its files: SHA-256 in hex by file name."""
+    return {path.name: _digest(path, "sha256") for path in files(prefix)}
+
+
 def fetch(checkpoint: Checkpoint, folder: Path, say: Say, *, patience: Patience | None = None) -> Path:
     """Download a checkpoint's archive, prove it, unpack the checkpoint alone, and return its prefix.
 

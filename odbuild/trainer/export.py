@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint
+from . import checkpoint, config
 from .plan import Plan
 
 FROZEN = "frozen_inference_graph.pb"
@@ -24,7 +24,7 @@ def export(plan: Plan, prefix: Path, target: Path) -> tuple[str, ...]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         raw, ready = Path(scratch) / "raw", Path(scratch) / "ready"
-        (_export_tf1 if plan.zoo == "tf1" else _export_tf2)(_config(plan), prefix, raw)
+        (_export_tf1 if plan.zoo == "tf1" else _export_tf2)(config.read(Path(plan.pipeline)), prefix, raw)
         shutil.copytree(raw / "saved_model", ready)
         if (raw / FROZEN).exists():
             shutil.copyfile(raw / FROZEN, ready / FROZEN)
@@ -35,27 +35,19 @@ def export(plan: Plan, prefix: Path, target: Path) -> tuple[str, ...]:
     return tuple(name for name in ("saved_model.pb", FROZEN) if (target / name).exists())
 
 
-def _config(plan: Plan) -> Any:
-    from google.protobuf import text_format
-    from object_detection.protos import pipeline_pb2
-
-    text = Path(plan.pipeline).read_text(encoding="utf-8")
-    return text_format.Parse(text, pipeline_pb2.TrainEvalPipelineConfig())
-
-
-def _export_tf1(config: Any, prefix: Path, folder: Path) -> None:
+def _export_tf1(pipeline: Any, prefix: Path, folder: Path) -> None:
     import tensorflow.compat.v1 as tf
     from object_detection import exporter
 
     with tf.Graph().as_default():
-        exporter.export_inference_graph("image_tensor", config, str(prefix), str(folder))
+        exporter.export_inference_graph("image_tensor", pipeline, str(prefix), str(folder))
 
 
-def _export_tf2(config: Any, prefix: Path, folder: Path) -> None:
+def _export_tf2(pipeline: Any, prefix: Path, folder: Path) -> None:
     import tensorflow as tf
     from object_detection import exporter_lib_v2
 
     # Upstream takes a folder and its newest checkpoint, and may tidy the folder: it gets one of its own.
     alone = folder.parent / "checkpoint"
     tf.compat.v1.train.update_checkpoint_state(str(alone), str(checkpoint.copy(prefix, alone)))
-    exporter_lib_v2.export_inference_graph("image_tensor", config, str(alone), str(folder))
+    exporter_lib_v2.export_inference_graph("image_tensor", pipeline, str(alone), str(folder))

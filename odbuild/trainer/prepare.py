@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, convert, overrides, stage, state, tuning
+from . import checkpoint, config, convert, overrides, stage, state, tuning
 from .errors import OdbuildError, UsageError
 from .plan import Plan
 from .recipe import Recipe
@@ -48,11 +48,11 @@ def prepare(recipe: Recipe, steps: int, data: Path, result: Path) -> Plan:
             "only one picture has boxes, and nothing would be left to evaluate on: label at least two"
         )
     prefix = _checkpoint(recipe)
-    config = _read(Path(recipe.config))
-    run = _run(recipe, steps, converted, prefix, config)
-    changes = tuning.tune(config, run)
-    _tell((*changes, *overrides.apply(config, recipe.overrides)))
-    PIPELINE.write_text(_text(config), encoding="utf-8")
+    pipeline = config.read(Path(recipe.config))
+    run = _run(recipe, steps, converted, prefix, pipeline)
+    changes = tuning.tune(pipeline, run)
+    _tell((*changes, *overrides.apply(pipeline, recipe.overrides)))
+    config.write(PIPELINE, pipeline)
     plan = _plan(recipe, run, converted, result)
     _claim(result, plan)
     plan.save()
@@ -118,22 +118,11 @@ def _checkpoint(recipe: Recipe) -> str | None:
     return str(found)
 
 
-def _read(path: Path) -> Any:
-    from google.protobuf import text_format
-    from object_detection.protos import pipeline_pb2
-
-    return text_format.Parse(path.read_text(encoding="utf-8"), pipeline_pb2.TrainEvalPipelineConfig())
-
-
-def _text(config: Any) -> str:
-    from google.protobuf import text_format
-
-    return str(text_format.MessageToString(config))
-
-
-def _run(recipe: Recipe, steps: int, converted: convert.Converted, prefix: str | None, config: Any) -> tuning.Run:
-    batch = _batch_size(recipe, config) or tuning.default_batch_size(
-        config, gpu=_gpu(), train_pictures=converted.train.pictures
+def _run(
+    recipe: Recipe, steps: int, converted: convert.Converted, prefix: str | None, pipeline: Any
+) -> tuning.Run:
+    batch = _batch_size(recipe, pipeline) or tuning.default_batch_size(
+        pipeline, gpu=_gpu(), train_pictures=converted.train.pictures
     )
     return tuning.Run(
         zoo=recipe.zoo,
@@ -154,11 +143,11 @@ def _gpu() -> bool:
     return state.read(Path(STATE) / "runtime.json").get("device") == "gpu"
 
 
-def _batch_size(recipe: Recipe, config: Any) -> int | None:
+def _batch_size(recipe: Recipe, pipeline: Any) -> int | None:
     """Return the batch that was asked for, so that the learning rate is scaled to it."""
     if overrides.BATCH_SIZE not in dict(recipe.overrides):
         return recipe.batch_size
-    asked = copy.deepcopy(config)
+    asked = copy.deepcopy(pipeline)
     tuple(overrides.apply(asked, recipe.overrides))
     return int(asked.train_config.batch_size)
 
@@ -170,7 +159,8 @@ def _tell(changes: Sequence[tuning.Change]) -> None:
 
 
 def _plan(recipe: Recipe, run: tuning.Run, converted: convert.Converted, result: Path) -> Plan:
-    identity = {"model": recipe.model, "data": converted.digest, "checkpoint": _digests(run.checkpoint)}
+    start = checkpoint.digests(Path(run.checkpoint)) if run.checkpoint else {}
+    identity = {"model": recipe.model, "data": converted.digest, "checkpoint": start}
     return Plan(
         model=recipe.model,
         zoo=recipe.zoo,
@@ -185,15 +175,6 @@ def _plan(recipe: Recipe, run: tuning.Run, converted: convert.Converted, result:
         fingerprint=_fingerprint(identity),
         result=str(result),
     )
-
-
-def _digests(prefix: str | None) -> Mapping[str, str]:
-    """Name the weights to start from by the content of their files."""
-    found = {}
-    for path in checkpoint.files(Path(prefix)) if prefix else ():
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
 
 
 def _fingerprint(identity: Mapping[str, Any]) -> str:

@@ -30,15 +30,18 @@ def run(work: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return _tell(f"no space left for {error.filename or 'the output'}. Free some and start again.", 1)
-        traceback.print_exc()
-        return _tell("this is a bug in odbuild, please report it with the lines above", BUG)
+        return _bug()
     except Exception:  # noqa: BLE001  the one place that turns a bug into its exit code, traceback and all
-        traceback.print_exc()
-        return _tell("this is a bug in odbuild, please report it with the lines above", BUG)
+        return _bug()
 
 
 def _terminate(*_: object) -> NoReturn:
     raise SystemExit(TERMINATED)
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    return _tell("this is a bug in odbuild, please report it with the lines above", BUG)
 
 
 def _tell(message: str, code: int) -> int:
