@@ -1,0 +1,1 @@
+"""What would go wrong, as small checks with a code each."""
