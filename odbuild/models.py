@@ -116,6 +116,8 @@ def _notes(model: Model) -> Iterator[str]:
         yield f"{model.metric} on {model.dataset}"
     if model.quantization_aware and not model.unavailable:
         yield "made for integers, trained in floating point"
+    if model.meta_architecture == "context_rcnn":
+        yield "trained without what it knew of a camera's other pictures"
     if model.assumed and not model.unavailable:
         yield "config of its closest relative"
 

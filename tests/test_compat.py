@@ -94,3 +94,32 @@ for use in (LVIS, bipartite_matcher.image_ops.bipartite_match):
     told = ask(unpacked, code)
     assert "the LVIS metrics need the package lvis" in told
     assert "tensorflow.contrib, which is gone" in told
+
+
+def test_efficientnet_is_imported_where_one_is_built_and_not_before(unpacked: str) -> None:
+    code = """
+compat.install("tf2")
+from object_detection.builders import model_builder
+from object_detection.models import ssd_efficientnet_bifpn_feature_extractor as user
+import sys
+print([name for name in sys.modules if name.startswith("official.") and "vision" not in name])
+built = user.efficientnet_model.EfficientNet.from_name("efficientnet-b0", overrides={"rescale_input": False})
+print([built.get_layer(name).output.shape[-1] for name in user._EFFICIENTNET_LEVEL_ENDPOINTS.values()])
+"""
+    before, after = ask(unpacked, code).splitlines()
+    assert before == "[]"
+    # Channels at the strides 2 to 32: table 1 of EfficientNet's paper, arXiv:1905.11946.
+    assert after == "[16, 24, 40, 112, 320]"
+
+
+def test_nasnet_has_its_hyperparameters(unpacked: str) -> None:
+    code = """
+compat.install("tf1")
+import copy
+from nets.nasnet import nasnet
+one = nasnet.large_imagenet_config()
+other = copy.deepcopy(one)
+nasnet._update_hparams(other, is_training=False)
+print(one.num_cells, one.drop_path_keep_prob, other.drop_path_keep_prob)
+"""
+    assert ask(unpacked, code) == "18 0.7 1.0"

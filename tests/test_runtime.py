@@ -42,8 +42,20 @@ ROWS = load_rows()
 LOCKS = [(row, device) for row in ROWS for device in ("cpu", "gpu")]
 #: Pins that trained, evaluated and exported on each row.
 TRIED = {
-    "tf2.15": {"numpy": "1.26.4", "protobuf": "4.25.9", "keras": "2.15.0", "tensorboard": "2.15.2"},
-    "tf2.21": {"numpy": "2.4.6", "protobuf": "7.36.2", "tf-keras": "2.21.0", "tensorboard": "2.21.0"},
+    "tf2.15": {
+        "numpy": "1.26.4",
+        "protobuf": "4.25.9",
+        "keras": "2.15.0",
+        "tensorboard": "2.15.2",
+        "tf-models-official": "2.15.0",
+    },
+    "tf2.21": {
+        "numpy": "2.4.6",
+        "protobuf": "7.36.2",
+        "tf-keras": "2.21.0",
+        "tensorboard": "2.21.0",
+        "tf-models-official": "2.20.0",
+    },
 }
 TRIED_ON_BOTH = {
     "tf-slim": "1.1.0",
@@ -54,6 +66,7 @@ TRIED_ON_BOTH = {
     "six": "1.17.0",
     "tensorflow-estimator": "2.15.0",
     "crc32c": "2.9.post0",
+    "pyyaml": "6.0.3",
 }
 PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
 PAYLOAD = REQUIREMENTS.parent
@@ -175,6 +188,13 @@ def test_the_pins_are_those_that_were_tried(row: Row, device: str) -> None:
     assert {name: held.get(name) for name in expected} == expected
     assert patch.startswith(row.tensorflow + ".")
     assert any(name.startswith("nvidia-") for name in held) == (device == "gpu")
+
+
+@pytest.mark.parametrize(("row", "device"), LOCKS)
+def test_tf_models_official_comes_alone(row: Row, device: str) -> None:
+    names = {pin.name for pin in lock(row, device)}
+    assert "tf-models-official" in names
+    assert not names & {"tensorflow-text", "tensorflow-datasets", "tensorflow-hub", "sentencepiece", "kaggle"}
 
 
 @pytest.mark.parametrize(("row", "device"), LOCKS)

@@ -165,5 +165,17 @@ def test_without_a_checkpoint_none_is_named(configs: Configs) -> None:
             assert config.model.faster_rcnn.feature_extractor.batch_norm_trainable
 
 
+def test_an_ssd_s_base_network_obeys_unless_it_refuses_to(configs: Configs) -> None:
+    seen = set()
+    for zoo, config in copies([c for c in configs if c[1].model.WhichOneof("model") == "ssd"]):
+        if config.model.ssd.feature_extractor.conv_hyperparams.HasField("batch_norm"):
+            tuning.tune(config, a_run(zoo))
+            extractor = config.model.ssd.feature_extractor
+            refuses = "efficientnet" in extractor.type
+            assert extractor.override_base_feature_extractor_hyperparams is not refuses
+            seen.add(refuses)
+    assert seen == {True, False}
+
+
 def test_the_samples_of_the_zoo_lie_where_expected(upstream_tree: Upstream) -> None:
     assert all((upstream_tree.path / Path(folder)).is_dir() for folder in FOLDERS.values())
