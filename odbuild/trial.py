@@ -23,7 +23,7 @@ from trainer import compat, export, prepare, proof, run
 from trainer.progress import Progress
 from trainer.recipe import Checkpoint
 
-PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
+from .pipeline import PLACEHOLDER
 
 MAGNIFIED = 1.01
 """What the values of the checkpoint to restore are multiplied with: two runs of one seed begin alike, so that
@@ -104,7 +104,7 @@ def _train(plan: Any, account: Account) -> Path | None:
         account.tell("step", NotReached())
         return None
     try:
-        trainer = run._trainer(plan, progress)  # noqa: SLF001  the run's own choice
+        trainer = run.make_trainer(plan, progress)
         trainer.train(1)
     except Exception as error:  # noqa: BLE001  what breaks is what is to be found out
         # Both trainers set it when the model stands and the first step begins.
@@ -130,7 +130,7 @@ def _restore(recipe: Any, trained: Path | None, data: Path, result: Path) -> Any
     prepare.CHECKPOINT.mkdir()
     magnify(trained, (prepare.CHECKPOINT / "model.ckpt").absolute())
     plan = _prepare(replace(recipe, checkpoint=Checkpoint(prefix="model.ckpt")), data, result)
-    trainer = run._trainer(plan, Progress(say=print))  # noqa: SLF001  the run's own choice
+    trainer = run.make_trainer(plan, Progress(say=print))
     if plan.zoo == "tf1":
         trainer.train(1)  # an Estimator builds and restores no sooner
     return trainer.restored
