@@ -3,7 +3,8 @@
 nox -s bundle -- MODEL               make trainer.zip
 nox -s rehearse -- MODEL [DATASET]   run it here as the training service does
 nox -s models [-- NAME]              choose a model
-nox -s docs                          make docs/models.md from the catalogue again
+nox -s docs                          make the pages of docs/ that come from data again
+nox -s zoo-matrix [-- NAME...]       build, train a step, export and restore every model; goes on where it stopped
 nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
 nox -s tests -- PYTEST_ARGUMENTS     some of the tests
 """
@@ -72,6 +73,17 @@ def docs(session: nox.Session) -> None:
     """Make the documentation's pages that come from the catalogue again."""
     install(session, "-e", ".")
     session.run("python", "-c", "from odbuild import models; models.write_pages('docs')")
+
+
+@nox.session(default=False, name="zoo-matrix")
+def zoo_matrix(session: nox.Session) -> None:
+    """Try every model of the catalogue for a minute each, and make the pages of it again."""
+    install(session, "--no-deps", "-r", TENSORFLOW)
+    install(session, "-e", ".")
+    session.run(
+        "python", "-c", "import sys; from odbuild import matrix; matrix.session(sys.argv[1:])", *session.posargs
+    )
+    session.notify("docs")
 
 
 @nox.session(default=False)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from . import archive, plot, zoo
+from . import archive, outcomes, plot, zoo
 from .errors import UsageError
 from .trainer.recipe import Zoo
 from .zoo import Model
@@ -196,13 +196,17 @@ def _point(model: Model, *, chosen: bool = False) -> plot.Point:
 
 
 def pages() -> dict[str, str]:
-    """Return the pages of the documentation that are made from the catalogue: file name to text."""
+    """Return the pages of the documentation that are made from the catalogue and from what was tried of it.
+
+    The texts by their file names.
+    """
     picture = plot.svg([_point(model) for model in zoo.models() if _drawable(model)])
-    return {"models.md": "\n".join(_page()), "models.svg": picture}
+    matrix = outcomes.page(outcomes.tried())
+    return {"models.md": "\n".join(_page()), "models.svg": picture, "zoo-matrix.md": matrix}
 
 
 def write_pages(folder: str | Path) -> None:
-    """Write the documentation's pages that are made from the catalogue."""
+    """Write the documentation's pages that are made from the catalogue and from what was tried of it."""
     Path(folder).mkdir(exist_ok=True)
     for name, text in pages().items():
         Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
@@ -212,9 +216,9 @@ INTRODUCTION = """\
 <!-- Made from odbuild/zoo.toml by `nox -s docs`: edit that. -->
 # Models
 
-All {count} detectors of the two TensorFlow zoos that output boxes only. {trainable} of them make a bundle.
-The project itself has rehearsed `faster_rcnn_resnet101`, `ssd_mobilenet_v1`, `ssdlite_mobilenet_v2` and
-`ssd_mobilenet_v2_fpnlite_320x320`; rehearse any other before you pay for it.
+All {count} detectors of the two TensorFlow zoos that output boxes only. {trainable} of them make a bundle, and
+{passed} were built, trained for a step, exported and restored on the project's own machine:
+[the zoo matrix](zoo-matrix.md) tells of each. Rehearse the one that you choose before you pay for it.
 
 Speeds and mAP are the zoos' own: of the TF1 zoo on a GeForce GTX TITAN X with 600x600 pictures, of the TF2 zoo on
 hardware that it does not tell, so compare within one zoo. mAP is COCO's (mAP@[.5:.95]) where the notes say nothing
@@ -232,7 +236,8 @@ odbuild models ssd_mobilenet_v2 --plot models.svg
 
 def _page() -> Iterator[str]:
     trainable = sum(not model.unavailable for model in zoo.models())
-    yield INTRODUCTION.format(count=len(zoo.models()), trainable=trainable)
+    passed = sum(not outcome.failed for outcome in outcomes.tried().values())
+    yield INTRODUCTION.format(count=len(zoo.models()), trainable=trainable, passed=passed)
     for which in get_args(Zoo):
         yield f"\n## {which.upper()} zoo\n"
         yield from _markdown(

@@ -18,10 +18,22 @@ LAYERS = (
     ("floor", {"__init__", "errors", "resources", "archive", "cache", "lockfile"}),
     (
         "steps",
-        {"zoo", "upstream", "protos", "sdists", "pipeline", "render", "locks", "weights", "plot", "models"},
+        {
+            "zoo",
+            "upstream",
+            "protos",
+            "sdists",
+            "pipeline",
+            "render",
+            "locks",
+            "weights",
+            "plot",
+            "outcomes",
+            "models",
+        },
     ),
-    ("recipes", {"bundle", "rehearse"}),
-    ("shells", {"__main__"}),
+    ("recipes", {"bundle", "rehearse", "matrix"}),
+    ("shells", {"__main__", "trial"}),
 )
 LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module in modules}
 

@@ -64,7 +64,7 @@ def run(prepared: Plan, progress: Progress) -> int:
     """
     _require_gpu(prepared)
     _sweep(prepared.checkpoints)
-    trainer = _trainer(prepared, progress)
+    trainer = make_trainer(prepared, progress)
     found = _train(prepared, trainer, progress)
     if found is None:
         _say("stopped: the checkpoint is saved; start again with the same RESULT_DIR to go on")
@@ -128,7 +128,8 @@ def _sweep(checkpoints: Path) -> None:
         shutil.rmtree(half, ignore_errors=True)
 
 
-def _trainer(prepared: Plan, progress: Progress) -> Trainer:
+def make_trainer(prepared: Plan, progress: Progress) -> Trainer:
+    """Return the trainer of the zoo that the model is of."""
     if prepared.zoo == "tf1":
         from . import train_tf1
 
