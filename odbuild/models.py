@@ -8,13 +8,17 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from . import archive, plot, zoo
 from .errors import UsageError
-from .trainer.recipe import Zoo
+from .trainer import batch
+from .trainer.recipe import Footprint, Zoo
 from .zoo import Model
 
 Sort: TypeAlias = Literal["zoo", "name", "ms", "map"]
 Export: TypeAlias = Literal["saved_model", "frozen_graph", "tflite"]
 
 HEADER = ("name", "zoo", "ms", "mAP", "input", "exports", "notes")
+
+CARD = 16 << 30
+"""Bytes of the card that memory is told for: what the smaller ones of training services have."""
 
 EDGE = plot.Series(name="on its edge device", colour="#1f77b4", filled=False)
 GONE = plot.Series(name="cannot be trained", colour="#999999", filled=False)
@@ -146,6 +150,7 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     yield "mAP", f"{model.other_map:g}, {model.metric}" if model.other_map else ""
     yield "exports", ", ".join(model.exports)
     yield "quantization", "trained for integers by the zoo, in floating point here" * model.quantization_aware
+    yield "memory", _memory(model.footprint) if model.footprint else ""
     yield "config", model.config
     for assumption in model.assumed:
         yield "assumed", assumption
@@ -157,6 +162,14 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
         yield "unavailable", model.unavailable
     else:
         yield "to bundle", f"odbuild bundle {handle(model)}"
+
+
+def _memory(held: Footprint) -> str:
+    """Return what a training step takes, and what that means for a card."""
+    taken = batch.SLACK * held.activations_mb / 1000
+    count = batch.fitting(held, CARD)
+    room = f"room for {count} on" if count else "more than"
+    return f"about {taken:.2g} GB a picture in training, {room} a card of {CARD >> 30} GiB"
 
 
 def write_plot(models: Sequence[Model], chosen: Model | None, target: Path) -> None:

@@ -46,6 +46,7 @@ class Run:
         zoo: `tf1` or `tf2`.
         steps: Training steps, at least 1.
         batch_size: Pictures a step.
+        batch_reason: Why so many.
         num_classes: Classes of the label map, without background.
         max_boxes: The most boxes in one picture.
         train_records: Paths of the training shards.
@@ -58,6 +59,7 @@ class Run:
     zoo: str
     steps: int
     batch_size: int
+    batch_reason: str
     num_classes: int
     max_boxes: int
     train_records: tuple[str, ...]
@@ -86,29 +88,21 @@ def tune(config: Message, run: Run) -> tuple[Change, ...]:
     return tuple(change for rule in rules for change in rule(config, run))
 
 
-def default_batch_size(config: Message, *, gpu: bool, train_pictures: int) -> int:
-    """Choose a batch that one machine holds: the sample's own, at most 16 on a GPU and 8 on a CPU.
-
-    Pictures of unequal sizes cannot share a batch, so a config that neither fixes nor pads the size gets 1.
-    """
-    if _unequal_sizes(config):
-        return 1
-    return max(1, min(int(config.train_config.batch_size), 16 if gpu else 8, train_pictures))
-
-
 def _model(config: Message) -> Message:
     return getattr(config.model, config.model.WhichOneof("model"))
 
 
-def _resizer(config: Message) -> Message:
+def resizer(config: Message) -> Message:
+    """Return the ImageResizer of a config, whatever its model."""
     return _model(config).image_resizer
 
 
-def _unequal_sizes(config: Message) -> bool:
-    resizer = _resizer(config)
+def unequal_sizes(config: Message) -> bool:
+    """Say whether pictures leave the resizer in unequal sizes, so that they cannot share a batch."""
+    resized = resizer(config)
     return bool(
-        resizer.WhichOneof("image_resizer_oneof") == "keep_aspect_ratio_resizer"
-        and not resizer.keep_aspect_ratio_resizer.pad_to_max_dimension
+        resized.WhichOneof("image_resizer_oneof") == "keep_aspect_ratio_resizer"
+        and not resized.keep_aspect_ratio_resizer.pad_to_max_dimension
     )
 
 
@@ -184,11 +178,11 @@ def _checkpoint(config: Message, run: Run) -> Iterator[Change]:
 
 
 def _batch(config: Message, run: Run) -> Iterator[Change]:
-    yield from _set(config.train_config, "batch_size", run.batch_size, "train_config", "what one machine holds")
-    if run.batch_size > 1 and _unequal_sizes(config):
+    yield from _set(config.train_config, "batch_size", run.batch_size, "train_config", run.batch_reason)
+    if run.batch_size > 1 and unequal_sizes(config):
         which = config.model.WhichOneof("model")
         yield from _set(
-            _resizer(config).keep_aspect_ratio_resizer,
+            resizer(config).keep_aspect_ratio_resizer,
             "pad_to_max_dimension",
             True,
             f"model.{which}.image_resizer.keep_aspect_ratio_resizer",
