@@ -267,6 +267,8 @@ def coco_metrics(config: Message) -> Iterator[Change]:
     """Measure boxes as COCO does, whatever metric the sample was tuned for."""
     reason = "the metric that every model is compared by"
     yield from _set_all(config, "eval_config.metrics_set", ("coco_detection_metrics",), reason)
+    reason = "metrics would be named by labels, which may hold any characters"
+    yield from _clear(config, "eval_config.include_metrics_per_category", reason)
 
 
 def whole_evaluation(config: Message) -> Iterator[Change]:
@@ -276,6 +278,7 @@ def whole_evaluation(config: Message) -> Iterator[Change]:
     yield from _set(config, "eval_config.batch_size", 1, "a larger batch would drop the last pictures")
     yield from _set(config, "eval_input_reader[0].shuffle", False, "the same order in every run")
     yield from _set(config, "eval_input_reader[0].num_epochs", 1, "each picture counts once")
+    yield from _set(config, "eval_input_reader[0].sample_1_of_n_examples", 1, "every picture counts")
 
 
 def no_paths(config: Message) -> Iterator[Change]:

@@ -224,6 +224,7 @@ RATES = (
     "warmup_learning_rate",
 )
 STEPS = ("decay_steps", "burnin_steps", "step", "total_steps", "warmup_steps", "hold_base_rate_steps")
+WARM_UPS = ("burnin_steps", "warmup_steps")
 
 
 def _scale_rates(schedule: Message, share: float, path: str, reason: str) -> Iterator[Change]:
@@ -241,6 +242,8 @@ def _scale_steps(schedule: Message, steps: int, horizon: int, path: str) -> Iter
             scaled = -(-getattr(message, name) * steps // horizon)
             if name == "step":
                 scaled = before = max(scaled, before + 1)
+            if name in WARM_UPS:
+                scaled = min(scaled, steps - 1)
             yield from _set(message, name, scaled, where, reason)
 
 
@@ -261,16 +264,16 @@ def _fields(message: Message, names: tuple[str, ...]) -> list[str]:
 def _horizon(train: Message, schedule: Message) -> int:
     """Return the number of steps that a sample's schedule was made for.
 
-    A schedule's own end counts, then the config's steps, then the last stage, after which the published
-    Faster R-CNN schedules go on for about a third of what lies before it.
+    A schedule's own end counts, then the config's steps where its last stage lies before them. Else the schedule
+    was cut off: by their own comment the Faster R-CNN samples end after 200,000 steps, where the pets have learned
+    enough, and so never come to their first stage at 900,000. The published schedules go on after the last stage
+    for about a third of what lies before it.
     """
     known = schedule.DESCRIPTOR.fields_by_name
     if "total_steps" in known:
         return int(schedule.total_steps)
-    if train.num_steps:
-        return int(train.num_steps)
-    stages = [stage.step for stage in schedule.schedule] if "schedule" in known else []
-    return math.ceil(max(stages) * 4 / 3) if stages else 0
+    last = max((stage.step for stage in schedule.schedule), default=0) if "schedule" in known else 0
+    return max(int(train.num_steps), math.ceil(last * 4 / 3) if last >= train.num_steps else 0)
 
 
 def _batch_norm(config: Message, run: Run) -> Iterator[Change]:
