@@ -63,6 +63,17 @@ def test_an_archive_that_is_there_is_proven_again(host: Host, tmp_path: Path) ->
     assert len(host.asked) == 1
 
 
+@pytest.mark.parametrize("there", ["model.ckpt-400000", "model.ckpt"])
+def test_either_place_of_a_checkpoint_is_fetched(there: str, host: Host, tmp_path: Path) -> None:
+    files = {f"m/fp32/{there}.{part}": b"right" for part in ("index", "data-00000-of-00001")}
+    others = {f"m/uint8/{there}.{part}": b"wrong" for part in ("index", "data-00000-of-00001")}
+    host.content = tar_gz({**files, **others})
+    wanted = Checkpoint(prefix="fp32/model.ckpt-400000", alternatives=("fp32/model.ckpt",), url=host.url)
+    prefix = checkpoint.fetch(wanted, tmp_path, lambda _: None)
+    assert prefix == tmp_path / "model.ckpt-400000"
+    assert {path.read_bytes() for path in checkpoint.files(prefix)} == {b"right"}
+
+
 def lay(folder: Path, *names: str) -> None:
     folder.mkdir(exist_ok=True)
     for name in names:

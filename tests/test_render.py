@@ -39,6 +39,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 checkpoints = st.builds(
     Checkpoint,
     prefix=st.text(),
+    alternatives=st.lists(st.text(), max_size=2).map(tuple),
     url=st.none() | st.text(),
     size=st.none() | st.integers(),
     sha256=st.none() | st.text(),

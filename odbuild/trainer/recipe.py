@@ -16,6 +16,7 @@ class Checkpoint:
     Attributes:
         prefix: Path of the checkpoint without `.index`: below the archive's one top folder where it is
             fetched, below `checkpoint/` where it is embedded.
+        alternatives: Other prefixes that the archive may have it under, best first.
         url: Where the archive (tar.gz) lies, https.
         size: Bytes of the archive, where known.
         sha256: Hex digest of the archive, where known.
@@ -23,6 +24,7 @@ class Checkpoint:
     """
 
     prefix: str
+    alternatives: tuple[str, ...] = ()
     url: str | None = None
     size: int | None = None
     sha256: str | None = None
