@@ -143,13 +143,14 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     device = f" on {model.edge_device}" if model.edge_device else ""
     yield "also called", ", ".join(model.names[1:])
     yield "zoo", f"{model.zoo.upper()}, trained on {model.dataset}"
-    yield "network", f"{model.meta_architecture} of {model.feature_extractor}"
+    yield "network", f"{model.meta_architecture} with the feature extractor {model.feature_extractor}"
     yield "input", f"{_input(model)} pixels{kept}"
     yield "speed", f"{model.speed_ms:g} ms a picture{device}" if model.speed_ms else ""
     yield "COCO mAP", f"{model.coco_map:g}{quantized}" if model.coco_map else ""
     yield "mAP", f"{model.other_map:g}, {model.metric}" if model.other_map else ""
     yield "exports", ", ".join(model.exports)
-    yield "quantization", "trained for integers by the zoo, in floating point here" * model.quantization_aware
+    here = "" if model.unavailable else ", in floating point here"
+    yield "quantization", f"trained for integers by the zoo{here}" if model.quantization_aware else ""
     yield "memory", _memory(model.footprint) if model.footprint else ""
     yield "config", model.config
     for assumption in model.assumed:
