@@ -45,9 +45,20 @@ def test_another_archive_than_the_catalogues_is_refused(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_archive_that_holds_no_checkpoint_is_not_kept(host: Host, tmp_path: Path) -> None:
-    host.content = tar_gz({"model/readme": b""})
-    with pytest.raises(OdbuildError, match="no checkpoint"):
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ({"model/readme": b""}, "no checkpoint"),
+        ({**MEMBERS, "model/../../evil": b""}, "refused as unsafe: its member .* leads out of it"),
+        ({**MEMBERS, "./model_2018/model.ckpt.index": b""}, "refused as unsafe: its member .* occurs twice"),
+        ({**MEMBERS, "model/zeros": bytes(40 << 20)}, "refused as unsafe: it unpacks to far more"),
+    ],
+)
+def test_an_archive_without_a_checkpoint_to_trust_is_not_kept(
+    members: Mapping[str, bytes], says: str, host: Host, tmp_path: Path
+) -> None:
+    host.content = tar_gz(members)
+    with pytest.raises(OdbuildError, match=says):
         fetch(host, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

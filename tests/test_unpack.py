@@ -3,6 +3,9 @@
 import gzip
 import io
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 from collections.abc import Callable
@@ -314,6 +317,21 @@ def test_a_full_disk_leaves_nothing(
     with full_disk(50_000), pytest.raises(OdbuildError, match="no space left"):
         unpack(tmp_path / "a.tar.gz", "model.ckpt", tmp_path / "out", name="ARCHIVE")
     assert left(tmp_path) == {}
+
+
+def test_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar.gz"
+    archive.write_bytes(tar_gz(GOOD))
+    code = (
+        "import os, signal, sys; from pathlib import Path; from odbuild.trainer import unpack\n"
+        "unpack._Stream.drain = lambda self: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "unpack.unpack(Path(sys.argv[1]), 'model.ckpt', Path(sys.argv[2]), name='a')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, archive, tmp_path / "out"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "out").iterdir())) == 1
+    take(tar_gz(GOOD), tmp_path)
+    assert left(tmp_path) == TAKEN
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

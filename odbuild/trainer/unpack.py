@@ -7,6 +7,7 @@ size into memory, and seek through the whole archive to skip a member.
 
 import gzip
 import re
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -33,6 +34,9 @@ MAX_EXTENSION = 1 << 16
 CHUNK = 1 << 20
 BLOCK = tarfile.BLOCKSIZE
 
+SCRATCH = ".unpack-"
+"""How the names of folders begin that hold files on their way."""
+
 FILES = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE})
 
 EXTENSIONS = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK})
@@ -58,7 +62,9 @@ def unpack(archive: Path, prefix: str, folder: Path, *, name: str, alternatives:
         OdbuildError: If the archive is damaged or unsafe, or does not hold exactly one such checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as scratch:
+    for killed in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(killed)
+    with writing(folder), tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
         found = _checkpoint(_read(archive, Path(scratch), name), (prefix, *alternatives), name)
         target = folder / PurePosixPath(prefix).name
         for suffix in sorted(found):  # the index comes last: without it there is no checkpoint
