@@ -6,34 +6,13 @@ Each question is asked of a process of its own, since a shim changes the process
 import os
 import subprocess
 import sys
-import tarfile
-from io import BytesIO
-from pathlib import Path
 
 import pytest
 
-from odbuild import sdists
-from odbuild.cache import cache_folder
-from odbuild.protos import Protos
 from odbuild.trainer import compat
 from odbuild.trainer.runtime import rows
-from odbuild.upstream import Upstream
 
 pytestmark = pytest.mark.tensorflow
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def unpacked(upstream_tree: Upstream, compiled: Protos, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Unpack both sdists, and return the PYTHONPATH that start.sh would set."""
-    pytest.importorskip("tensorflow")
-    folder = tmp_path_factory.mktemp("sdists")
-    for entry in sdists.build(upstream_tree, compiled, cache=cache_folder()):
-        with tarfile.open(fileobj=BytesIO(entry.data)) as packed:
-            packed.extractall(folder, filter="data")
-    places = (REPOSITORY, folder / "object_detection-0.1", folder / "slim-0.1")
-    return os.pathsep.join(map(str, places))
 
 
 def ask(path: str, code: str) -> str:

@@ -53,6 +53,7 @@ def test_a_model_is_told_in_full_and_by_a_name_it_answers_to(model: zoo.Model) -
     told = models.details(model)
     known = (*model.names, model.checkpoint.url, model.config, *model.assumed, model.unavailable or "")
     assert all(each in told for each in known)
+    assert ("GB a picture in training" in told) is (model.footprint is not None)
     assert (f"odbuild bundle {models.handle(model)}" in told) is (model.unavailable is None)
 
 

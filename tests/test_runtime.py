@@ -32,7 +32,7 @@ from odbuild.trainer.runtime.host import Host, canonical, installed_in, left_to_
 from odbuild.trainer.runtime.install import check_room
 from odbuild.trainer.runtime.interpreter import MINOR, REQUIREMENTS
 from odbuild.trainer.runtime.lock import Pin, missing, read_lock
-from odbuild.trainer.runtime.machine import describe, graphics, tell
+from odbuild.trainer.runtime.machine import card_memory, describe, graphics, tell
 from odbuild.trainer.runtime.markers import applies, marker_environment
 from odbuild.trainer.runtime.rows import Row, load_rows, pick
 from odbuild.trainer.runtime.state import MARK
@@ -367,23 +367,32 @@ def test_no_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "gpus"),
+    ("script", "gpus", "memory"),
     [
         (
-            "echo 'Tesla V100-SXM2-16GB, 535.1'; echo 'Tesla T4, 535.1'",
-            ("Tesla V100-SXM2-16GB, 535.1", "Tesla T4, 535.1"),
+            "echo 'Tesla V100-SXM2-16GB, 535.1, 16384 MiB'; echo 'Tesla T4, 535.1, 15360 MiB'",
+            ("Tesla V100-SXM2-16GB, 535.1, 16384 MiB", "Tesla T4, 535.1, 15360 MiB"),
+            15 << 30,
         ),
-        ("echo 'No devices were found'; exit 6", ()),
-        ("exit 0", ()),
+        (
+            "echo 'Tesla T4, 535.1, 15360 MiB'; echo 'MIG, 535.1, [N/A]'",
+            ("Tesla T4, 535.1, 15360 MiB", "MIG, 535.1, [N/A]"),
+            None,
+        ),
+        ("echo 'No devices were found'; exit 6", (), None),
+        ("exit 0", (), None),
     ],
 )
-def test_graphics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, gpus: tuple[str, ...]) -> None:
+def test_graphics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, gpus: tuple[str, ...], memory: int | None
+) -> None:
     if Path("/dev/nvidia0").exists():
         pytest.skip("this machine has a card")
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert graphics() == gpus
+    assert card_memory(gpus) == memory
 
 
 def test_describe(tmp_path: Path) -> None:

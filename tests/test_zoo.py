@@ -144,6 +144,12 @@ def _renamed(name: str) -> str:
         ('type = "detection"', 'type = "full"', "checkpoint: type = 'full'"),
         ('type = "detection"', 'type = "detection"\nsha256 = "ABC"', "checkpoint: sha256 = 'ABC'"),
         ('type = "detection"', 'type = "detection"\nsize = -1', "checkpoint: size = -1"),
+        ("[a_model.checkpoint]", "footprint = 1\n[a_model.checkpoint]", "footprint = 1; expected a table"),
+        (
+            "[a_model.checkpoint]",
+            "footprint = {weights_mb = 1, activations_mb = 0}\n[a_model.checkpoint]",
+            "footprint: activations_mb = 0; expected megabytes",
+        ),
         ("[a_model.checkpoint]", "[a_model.chekpoint]", "unknown key 'chekpoint'. Did you mean 'checkpoint'?"),
     ],
 )
