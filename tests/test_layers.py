@@ -37,7 +37,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, (_, names) in enumerate(LAYERS) for name in names}
 
-EVERYWHERE = {"PIL", "crc32c", "google", "numpy"}
+EVERYWHERE = {"PIL", "crc32c", "google", "numpy", "yaml"}
 TRAINING = {"tensorflow", "tf_keras", "keras", "tf_slim", "nets", "object_detection", "official"}
 TRAINS = {"compat", "config", "detect", "export", "prepare", "run", "train_tf1", "train_tf2"}
 

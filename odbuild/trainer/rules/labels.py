@@ -32,7 +32,7 @@ def _found(declared: Sequence[str], pictures: Sequence[Picture]) -> Iterator[Fin
         if label not in counts:
             yield _UNUSED.at("labels", quote(label))
     for label in used_labels(declared, pictures):
-        if label not in declared:
+        if declared and label not in declared:
             yield _UNDECLARED.at("labels", quote(label))
         if counts[label] < FEW_BOXES:
             yield _FEW.at("labels", f"{quote(label)} has {counts[label]}")
