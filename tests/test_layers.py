@@ -25,7 +25,7 @@ LAYERS = (
 )
 LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module in modules}
 
-EVERYWHERE = {"PIL", "crc32c", "google", "numpy"}
+EVERYWHERE = {"PIL", "crc32c", "google", "numpy", "simplejpeg"}
 TRAINING = {"tensorflow", "tf_keras", "keras", "tf_slim", "nets", "object_detection", "official"}
 TRAINS = {"compat", "config", "detect", "export", "prepare", "run", "train_tf1", "train_tf2"}
 
