@@ -21,7 +21,8 @@ from odbuild import bundle, upstream, zoo
 from odbuild.cache import cache_folder
 from odbuild.errors import OdbuildError, UsageError
 from odbuild.protos import Protos
-from odbuild.trainer import checkpoint, convert
+from odbuild.trainer import checkpoint
+from odbuild.trainer.policies import Policies
 from odbuild.trainer.recipe import Checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -73,7 +74,7 @@ def plain(value: Any) -> dict[str, Any]:
 
 def test_the_defaults_are_the_payload_s() -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(bundle.Request)}
-    policies = convert.Policies()
+    policies = Policies()
     for name in ("validation", "boxes", "exif", "negatives", "max_side"):
         assert defaults[name] == getattr(policies, name)
 
