@@ -67,7 +67,7 @@ def pattern(shards: tuple[Shard, ...]) -> str:
 def frame(record: bytes) -> tuple[bytes, bytes, bytes]:
     """Return header, record and footer as they stand in the file."""
     length = _LENGTH.pack(len(record))
-    return length + _CRC.pack(_masked(length)), record, _CRC.pack(_masked(record))
+    return length + _CRC.pack(masked_crc(length)), record, _CRC.pack(masked_crc(record))
 
 
 def read(path: Path) -> Iterator[bytes]:
@@ -139,16 +139,17 @@ def _record(file: BinaryIO, left: int, where: str) -> bytes:
     if len(header) < _HEADER_BYTES:
         raise OdbuildError(f"{where}: the file is cut inside the header. Convert again.")
     length = _LENGTH.unpack_from(header)[0]
-    if _CRC.unpack_from(header, _LENGTH.size)[0] != _masked(header[: _LENGTH.size]):
+    if _CRC.unpack_from(header, _LENGTH.size)[0] != masked_crc(header[: _LENGTH.size]):
         raise OdbuildError(f"{where}: the checksum of the length is wrong, the file is damaged. Convert again.")
     if length > left - _HEADER_BYTES - _CRC.size:
         raise OdbuildError(f"{where}: {length} bytes are announced, but the file is cut. Convert again.")
     record, footer = file.read(length), file.read(_CRC.size)
-    if len(footer) < _CRC.size or _CRC.unpack(footer)[0] != _masked(record):
+    if len(footer) < _CRC.size or _CRC.unpack(footer)[0] != masked_crc(record):
         raise OdbuildError(f"{where}: the checksum of the record is wrong, the file is damaged. Convert again.")
     return record
 
 
-def _masked(data: bytes) -> int:
+def masked_crc(data: bytes | memoryview) -> int:
+    """Return the CRC-32C of the data, rotated and shifted as TensorFlow stores it."""
     crc = crc32c.crc32c(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
