@@ -114,6 +114,11 @@ def used_labels(declared: Sequence[str], pictures: Iterable[Picture]) -> tuple[s
     return (*first, *sorted(used.difference(first)))
 
 
+def all_labels(dataset: Dataset) -> tuple[str, ...]:
+    """Return every class once: those declared in their declared order, then those only used, sorted."""
+    return tuple(dict.fromkeys((*dataset.declared, *used_labels((), dataset.pictures))))
+
+
 def spelled(box: Box) -> str:
     """Return the box's edges and label as messages show them."""
     sides = (box.xmin, box.ymin, box.xmax, box.ymax)

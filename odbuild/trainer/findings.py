@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
-Action = Literal["clipped", "sorted", "label-only", "dropped", "transcoded", "turned", "shrunk"]
+Action = Literal["clipped", "sorted", "label-only", "boxed", "dropped", "transcoded", "turned", "shrunk", "unsaid"]
 
 SHOWN = 3
 """How many findings of one kind a text spells out before it only counts."""

@@ -6,9 +6,9 @@ from types import ModuleType
 from ..dataset import Dataset
 from ..errors import OdbuildError, UsageError
 from ..findings import Finding
-from . import cloud
+from . import cloud, voc, yolo
 
-READERS: dict[str, ModuleType] = {"cloud": cloud}
+READERS: dict[str, ModuleType] = {"cloud": cloud, "voc": voc, "yolo": yolo}
 """Readers by the name that `--format` takes, in the order in which they are asked."""
 
 

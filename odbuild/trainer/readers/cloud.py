@@ -8,13 +8,20 @@ from ..dataset import EDGES, Box, Dataset, Picture
 from ..errors import OdbuildError
 from ..findings import Change, Finding, Rule, place, quote
 from . import strict
-from .reading import Reading, begin, finish, note_background, usable_file, usable_label
+from .reading import (
+    FAR_OFF,
+    NO_NUMBER,
+    Reading,
+    begin,
+    far_off,
+    finish,
+    note_background,
+    usable_file,
+    usable_label,
+)
 from .strict import kind, shown
 
 NAME = "_annotations.json"
-
-PIXELS_BELOW, PIXELS_ABOVE = -0.5, 1.5
-"""Values beyond these are no fractions that slipped over the edge but another unit, most likely pixels."""
 
 NEGATIVE = "Negative"
 """The label that Cloud Annotations writes for `Mark as Negative`."""
@@ -28,9 +35,6 @@ _MARKED = Rule(
     "a picture is marked with a class but the annotation has no box, so it teaches nothing",
     "draw the box, or delete the mark",
 )
-_FRACTIONS = "give fractions of the picture's width and height"
-_NO_NUMBER = Rule("ANN007", "error", "a coordinate is not a number", _FRACTIONS)
-_PIXELS = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
 
 
 def recognise(root: Path) -> bool:
@@ -144,9 +148,9 @@ def _fractions(reading: Reading, where: str, entry: Mapping[str, Any]) -> bool:
     for edge in EDGES:
         value = entry[edge]
         if isinstance(value, bool) or not isinstance(value, int | float):
-            reading.findings.append(_NO_NUMBER.at(f"{where}.{edge}", shown(value)))
-        elif not PIXELS_BELOW <= value <= PIXELS_ABOVE:
-            reading.findings.append(_PIXELS.at(f"{where}.{edge}", str(value)))
+            reading.findings.append(NO_NUMBER.at(f"{where}.{edge}", shown(value)))
+        elif far_off(value):
+            reading.findings.append(FAR_OFF.at(f"{where}.{edge}", str(value)))
         else:
             continue
         fine = False

@@ -58,6 +58,10 @@ class Files:
             return _ODD_KEY.at(place(key), "is no regular file")
         return None
 
+    def names(self, folder: str) -> frozenset[str]:
+        """Return what lies in a folder below the root, `""` for itself; nothing where it is missing or outside."""
+        return frozenset() if folder and odd_key(folder) else self._listing(folder).names
+
     def _listing(self, folder: str) -> _Listing:
         """Return what lies in a folder of the dataset: nothing where it is missing, misspelt or outside."""
         if folder not in self._listings:

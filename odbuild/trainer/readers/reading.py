@@ -13,6 +13,10 @@ from .strict import shown
 _BACKGROUND = Rule("ANN003", "info", "a picture has no box and trains as background")
 _NO_LABEL = Rule("LBL305", "error", "an annotation has no label that is a non-empty text", "name its class")
 
+_FRACTIONS = "give fractions of the picture's width and height"
+NO_NUMBER = Rule("ANN007", "error", "a coordinate is not a number", _FRACTIONS)
+FAR_OFF = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
+
 
 @dataclass(kw_only=True, slots=True)
 class Reading:
@@ -40,6 +44,11 @@ def begin(root: Path) -> Reading:
     return Reading(root=root, files=Files(root))
 
 
+def far_off(value: float) -> bool:
+    """Say whether a coordinate is no fraction that slipped over the edge but another unit, most likely pixels."""
+    return not -0.5 <= value <= 1.5
+
+
 def usable_label(reading: Reading, where: str, label: object) -> bool:
     """Say whether the value can be a class; each that cannot is an error."""
     if isinstance(label, str) and label and not any(unicodedata.category(it) == "Cs" for it in label):
@@ -48,15 +57,27 @@ def usable_label(reading: Reading, where: str, label: object) -> bool:
     return False
 
 
+def lose_box(reading: Reading, key: str, index: int, problem: Finding) -> None:
+    """Book a box of the source that is in no picture, and say why."""
+    reading.findings.append(problem)
+    reading.drawn += 1
+    reading.ledger.append(dropped("box", place(key, index), problem.code, problem.value))
+
+
 def usable_file(reading: Reading, key: str, boxes: Iterable[Box]) -> bool:
     """Say whether the key names a file; where it does not, its picture and boxes are booked as dropped."""
     problem = reading.files.problem(key)
     if problem is None:
         return True
-    reading.findings.append(problem)
-    reading.ledger.append(dropped("picture", place(key), problem.code, "no usable file"))
-    reading.ledger += [dropped("box", place(key, box.index), problem.code, quote(box.label)) for box in boxes]
+    lose_picture(reading, key, problem, boxes, "no usable file")
     return False
+
+
+def lose_picture(reading: Reading, key: str, problem: Finding, boxes: Iterable[Box], value: str) -> None:
+    """Book a picture of the source that is not in the dataset, with its boxes, which are counted already."""
+    reading.findings.append(problem)
+    reading.ledger.append(dropped("picture", place(key), problem.code, value))
+    reading.ledger += [dropped("box", place(key, box.index), problem.code, quote(box.label)) for box in boxes]
 
 
 def note_background(reading: Reading, picture: Picture) -> None:
