@@ -19,7 +19,7 @@ class ModelFacts:
         resizer: `fixed_shape` stretches every picture to `size`, `keep_aspect_ratio` scales it in between.
         size: pixels: height and width, or the least shorter and the most longer side.
         anchors: widths and heights of its anchors, in pixels of the resized picture; none for a model without.
-        stride: pixels of the resized picture between two places that can hold an object, at the finest.
+        smallest: side of the square of the smallest area that it looks for, in pixels of the resized picture.
         max_boxes: boxes of one picture that its config takes.
         batch: pictures a step in its config.
         exports: what it can be exported to.
@@ -29,7 +29,7 @@ class ModelFacts:
     resizer: Literal["fixed_shape", "keep_aspect_ratio"]
     size: tuple[int, int]
     anchors: tuple[tuple[float, float], ...]
-    stride: int
+    smallest: float
     max_boxes: int
     batch: int
     exports: tuple[str, ...]
