@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 from . import examples, images, records
-from .dataset import Box, BoxPolicy, Dataset, Picture, locate, read, speck_finding, spelled, without_specks
+from .dataset import Box, Dataset, Picture, spelled, used_labels
 from .errors import OdbuildError, UsageError
 from .findings import Change, Finding, Rule, errors, place, quote, render
 from .labels import label_ids, to_pbtxt
+from .mend import BoxPolicy, mend, speck_finding, specks
+from .readers import locate, read
+from .rules import labels as label_rules
 from .split import check as check_split
 from .split import split
 
@@ -177,6 +180,7 @@ class _Checked:
     """A picture that will be written. `spool` is where its changed bytes lie: offset and length, or None."""
 
     picture: Picture
+    path: Path
     digest: str
     info: images.ImageInfo
     spool: tuple[int, int] | None
@@ -209,8 +213,10 @@ def convert(folder: Path, out: Path, policies: Policies, say: Callable[[str], No
         OdbuildError: the data has errors or no usable box, or the output cannot be written.
         UsageError: `out` is not free, or lies in the source.
     """
-    _check_target(out, locate(folder))
-    dataset, findings = read(folder, boxes=policies.boxes)
+    _check_target(out, locate(folder)[0])
+    dataset, findings = read(folder)
+    dataset, odd = mend(dataset, policies.boxes)
+    findings += [*odd, *label_rules.check(dataset)]
     job = _Job(dataset=dataset, policies=policies, findings=findings, ledger=list(dataset.ledger))
     say(f"{dataset.keys:,} pictures with {dataset.drawn:,} boxes in {dataset.root}")
     with _whole(out) as work, tempfile.TemporaryFile(dir=work) as spool:
@@ -291,7 +297,8 @@ def _check_pictures(job: _Job, spool: IO[bytes], say: Callable[[str], None]) -> 
 
 def _check_picture(job: _Job, picture: Picture, spool: IO[bytes]) -> None:
     policies = job.policies
-    data = _bytes(picture)
+    path = job.dataset.path(picture)
+    data = _bytes(path)
     prepared = images.prepare(
         data, turn=policies.exif == "apply", formats=policies.formats, max_side=policies.max_side
     )
@@ -300,8 +307,8 @@ def _check_picture(job: _Job, picture: Picture, spool: IO[bytes]) -> None:
         job.findings.append(_TURNED_VIEW.at(place(picture.key), f"orientation {source.orientation}"))
     turned = "turned" in prepared.changes and source.orientation >= images.FIRST_SIDEWAYS
     width, height = (source.height, source.width) if turned else (source.width, source.height)
-    picture, specks = without_specks(picture, width, height)
-    _book_specks(job, picture, specks)
+    picture, lost = specks(picture, width, height)
+    _book_specks(job, picture, lost)
     if not picture.boxes and policies.negatives == "drop":
         job.ledger.append(_dropped("picture", place(picture.key), "ANN003", "no box"))
         return
@@ -311,22 +318,22 @@ def _check_picture(job: _Job, picture: Picture, spool: IO[bytes]) -> None:
         spot = spool.tell(), len(prepared.data)
         spool.write(prepared.data)
     digest = hashlib.sha256(data).hexdigest()
-    job.checked.append(_Checked(picture=picture, digest=digest, info=prepared.info, spool=spot))
+    job.checked.append(_Checked(picture=picture, path=path, digest=digest, info=prepared.info, spool=spot))
 
 
-def _bytes(picture: Picture) -> bytes:
+def _bytes(path: Path) -> bytes:
     try:
-        if picture.path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MOST_BYTES:
             raise images.ImageError("IMG106", f"the file is larger than {MOST_BYTES:,} bytes", "shrink it")
-        return picture.path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise images.ImageError(
             "IMG101", f"the file cannot be read: {error.strerror}", "make it readable"
         ) from error
 
 
-def _book_specks(job: _Job, picture: Picture, specks: Iterable[Box]) -> None:
-    for box in specks:
+def _book_specks(job: _Job, picture: Picture, lost: Iterable[Box]) -> None:
+    for box in lost:
         where = place(picture.key, box.index)
         job.findings.append(speck_finding(where, spelled(box), job.policies.boxes))
         job.ledger.append(_dropped("box", where, "BOX202", spelled(box)))
@@ -369,8 +376,7 @@ def _stop_on_errors(job: _Job) -> None:
 
 
 def _write(job: _Job, spool: IO[bytes], work: Path) -> Converted:
-    used = {box.label for row in job.checked for box in row.picture.boxes}
-    labels = tuple(label for label in job.dataset.labels if label in used)
+    labels = used_labels(job.dataset.declared, [row.picture for row in job.checked])
     rows = {row.picture.key: row for row in job.checked}
     digests = {key: row.digest for key, row in rows.items()}
     divided = split([row.picture for row in job.checked], digests, job.policies.validation)
@@ -435,9 +441,9 @@ def _again(row: _Checked, spool: IO[bytes]) -> bytes:
         offset, length = row.spool
         spool.seek(offset)
         return spool.read(length)
-    path = row.picture.path
+    path = row.path
     try:
-        data = _bytes(row.picture)
+        data = _bytes(path)
     except images.ImageError as error:
         raise OdbuildError(f"{path} changed while it was converted: {error.message}. Convert again.") from error
     if hashlib.sha256(data).hexdigest() != row.digest:
