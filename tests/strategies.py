@@ -1,14 +1,16 @@
 """Hypothesis strategies that the tests share."""
 
 import json
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pictures
 from hypothesis import strategies as st
 
-from odbuild.trainer.dataset import Box
+from odbuild.trainer.dataset import Box, Dataset, Picture, SplitName
 from odbuild.trainer.examples import Example
 
 labels = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -98,3 +100,41 @@ def sources(draw: st.DrawFn, *, least: int = 2) -> Source:
         },
         files={key: pictures.jpeg(40 + number, 40, seed=number) for number, key in enumerate(unique)},
     )
+
+
+@st.composite
+def datasets(draw: st.DrawFn, folder: Path) -> Dataset:
+    """Draw a data set in memory, its pictures' files in a new folder below the given one."""
+    root = Path(tempfile.mkdtemp(dir=folder))
+    known = draw(st.lists(labels, min_size=1, max_size=3, unique=True))
+    unique = draw(st.lists(keys, min_size=1, max_size=5, unique_by=str.casefold))
+    sides: st.SearchStrategy[SplitName] = st.sampled_from(["", "train", "validation", "test"])
+    one = boxes(st.sampled_from(known))
+    marked = st.builds(
+        lambda box, hard, many: replace(box, difficult=hard, crowd=many), one, st.booleans(), st.booleans()
+    )
+    found = []
+    for number, key in enumerate(sorted(unique)):
+        pictures.write(root, key, pictures.jpeg(40 + number, 40, seed=number))
+        rows = tuple(replace(box, index=index) for index, box in enumerate(draw(st.lists(marked, max_size=3))))
+        group = draw(st.sampled_from(["", "a", "b"]))
+        found.append(Picture(key=key, boxes=rows, split=draw(sides), group=group))
+    drawn = sum(len(picture.boxes) for picture in found)
+    return Dataset(
+        root=root,
+        format="",
+        sources=(),
+        declared=tuple(known),
+        pictures=tuple(found),
+        keys=len(found),
+        drawn=drawn,
+    )
+
+
+def rounded(found: Iterable[Picture]) -> list[Picture]:
+    """Return the pictures with edges to a billionth, and without the size that they may but need not carry."""
+    return [replace(picture, size=None, boxes=tuple(map(_rounded, picture.boxes))) for picture in found]
+
+
+def _rounded(box: Box) -> Box:
+    return replace(box, **{edge: round(getattr(box, edge), 9) for edge in ("ymin", "xmin", "ymax", "xmax")})

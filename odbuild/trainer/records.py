@@ -119,7 +119,7 @@ def frame(pieces: Sequence[Data]) -> list[Data]:
     crc = 0
     for piece in pieces:
         crc = crc32c.crc32c(piece, crc)
-    return [length + _CRC.pack(_masked(crc32c.crc32c(length))), *pieces, _CRC.pack(_masked(crc))]
+    return [length + _CRC.pack(masked_crc(length)), *pieces, _CRC.pack(_masked(crc))]
 
 
 def read(path: Path) -> Iterator[bytes]:
@@ -174,14 +174,19 @@ def _record(file: BinaryIO, left: int, where: str) -> bytes:
     if len(header) < _HEADER_BYTES:
         raise OdbuildError(f"{where}: the file is cut inside the header. Convert again.")
     length = _LENGTH.unpack_from(header)[0]
-    if _CRC.unpack_from(header, _LENGTH.size)[0] != _masked(crc32c.crc32c(header[: _LENGTH.size])):
+    if _CRC.unpack_from(header, _LENGTH.size)[0] != masked_crc(header[: _LENGTH.size]):
         raise OdbuildError(f"{where}: the checksum of the length is wrong, the file is damaged. Convert again.")
     if length > left - _HEADER_BYTES - _CRC.size:
         raise OdbuildError(f"{where}: {length} bytes are announced, but the file is cut. Convert again.")
     record, footer = file.read(length), file.read(_CRC.size)
-    if len(footer) < _CRC.size or _CRC.unpack(footer)[0] != _masked(crc32c.crc32c(record)):
+    if len(footer) < _CRC.size or _CRC.unpack(footer)[0] != masked_crc(record):
         raise OdbuildError(f"{where}: the checksum of the record is wrong, the file is damaged. Convert again.")
     return record
+
+
+def masked_crc(data: bytes | memoryview) -> int:
+    """Return the CRC-32C of the data, rotated and shifted as TensorFlow stores it."""
+    return _masked(crc32c.crc32c(data))
 
 
 def _masked(crc: int) -> int:
