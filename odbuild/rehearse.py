@@ -23,7 +23,7 @@ from typing import Any
 
 from . import archive, bundle, upstream
 from .errors import OdbuildError, UsageError, did_you_mean
-from .trainer import checkpoint, dataset
+from .trainer import checkpoint, readers
 from .trainer.runtime.rows import load_rows
 
 Say = Callable[[str], None]
@@ -194,7 +194,7 @@ def _look_ahead(request: Request) -> None:
     if request.zip is not None and not zipfile.is_zipfile(request.zip):
         raise UsageError(f"{request.zip}: is no readable zip file")
     if request.dataset is not None:
-        dataset.locate(request.dataset)
+        readers.locate(request.dataset)
     if request.out.exists() and not request.out.is_dir():
         raise UsageError(f"--out {request.out}: is no folder. Name another one.")
 
@@ -250,13 +250,12 @@ def lay_ducks(tree: Path, target: Path) -> None:
 
 def _copy_dataset(source: Path, target: Path) -> None:
     """Copy what the annotations name and no more: a bucket also holds earlier runs."""
-    found, _ = dataset.read(source)
-    target.mkdir()
-    shutil.copyfile(found.root / "_annotations.json", target / "_annotations.json")
-    for picture in found.pictures:
-        copy = target / picture.key
+    found, _ = readers.read(source)
+    pictures = [picture.key for picture in found.pictures if picture.span is None]
+    for name in (*found.sources, *pictures):
+        copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(picture.path, copy)
+        shutil.copyfile(found.root / name, copy)
 
 
 def _snapshot(folder: Path) -> Mapping[str, tuple[int, int]]:

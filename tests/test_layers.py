@@ -15,21 +15,38 @@ PAYLOAD = PACKAGE / "trainer"
 
 LAYERS = (
     ("payload", {"trainer"}),
-    ("floor", {"__init__", "errors", "resources", "archive", "cache", "lockfile"}),
+    ("floor", {"__init__", "errors", "resources", "archive", "cache", "lockfile", "settings"}),
     (
         "steps",
-        {"zoo", "upstream", "protos", "sdists", "pipeline", "render", "locks", "weights", "plot", "models"},
+        {
+            "zoo",
+            "upstream",
+            "protos",
+            "sdists",
+            "pipeline",
+            "render",
+            "locks",
+            "weights",
+            "plot",
+            "outcomes",
+            "models",
+            "writers",
+            "anchors",
+            "tensors",
+        },
     ),
-    ("recipes", {"bundle", "rehearse"}),
-    ("shells", {"__main__"}),
+    ("rules", {"rules"}),
+    ("recipes", {"bundle", "rehearse", "matrix", "check"}),
+    ("views", {"reports", "rulebook"}),
+    ("shells", {"__main__", "trial"}),
 )
-LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module in modules}
+LEVEL = {name: level for level, (_, names) in enumerate(LAYERS) for name in names}
 
-EVERYWHERE = {"PIL", "crc32c", "google", "numpy", "simplejpeg"}
+EVERYWHERE = {"PIL", "crc32c", "google", "numpy", "simplejpeg", "yaml"}
 TRAINING = {"tensorflow", "tf_keras", "keras", "tf_slim", "nets", "object_detection", "official"}
 TRAINS = {"compat", "config", "detect", "export", "prepare", "run", "train_tf1", "train_tf2"}
 
-MODULES = sorted(path for path in PACKAGE.glob("*.py"))
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PAYLOAD))
 SHIPPED = sorted(PAYLOAD.rglob("*.py"))
 
 
@@ -43,22 +60,30 @@ def imported(source: str, package: str) -> Iterator[str]:
             yield from (".".join([*parents, *filter(None, [node.module]), alias.name]) for alias in node.names)
 
 
+def module(path: Path) -> str:
+    """Return the file's module of odbuild: a folder is one, as its files are."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
 def below(path: Path) -> set[str]:
-    """Return the modules of odbuild, the payload as one, that a module of odbuild imports."""
-    names = imported(path.read_text(encoding="utf-8"), "odbuild")
+    """Return the other modules of odbuild, the payload as one, that a file of odbuild imports."""
+    package = ".".join(["odbuild", *path.relative_to(PACKAGE).parent.parts])
+    names = imported(path.read_text(encoding="utf-8"), package)
     parts = [name.split(".") for name in names if name.split(".")[0] == "odbuild"]
-    return {part[1] if len(part) > 1 and part[1] in LEVEL else "__init__" for part in parts}
+    return {part[1] if len(part) > 1 and part[1] in LEVEL else "__init__" for part in parts} - {module(path)}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_module_has_its_layer_and_imports_down(path: Path) -> None:
-    assert path.stem in LEVEL, f"say in LAYERS which layer {path.name} belongs to"
-    higher = {module for module in below(path) if LEVEL[module] > LEVEL[path.stem]}
+    assert module(path) in LEVEL, f"say in LAYERS which layer {path.name} belongs to"
+    higher = {name for name in below(path) if LEVEL[name] > LEVEL[module(path)]}
     assert not higher
 
 
 def test_modules_of_a_layer_import_each_other_in_one_direction_only() -> None:
-    graph = {path.stem: below(path) - {path.stem} for path in MODULES}
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        graph.setdefault(module(path), set()).update(below(path))
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 

@@ -2,7 +2,6 @@ import hashlib
 import itertools
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,7 @@ from odbuild.trainer.split import SLACK, Split, check, split
 
 def _picture(key: str, classes: Sequence[str]) -> Picture:
     boxes = tuple(Box(label=label, ymin=0, xmin=0, ymax=1, xmax=1) for label in classes)
-    return Picture(key=key, path=Path(key), boxes=boxes)
+    return Picture(key=key, boxes=boxes)
 
 
 def _digest(content: object) -> str:

@@ -67,6 +67,7 @@ class ImageInfo:
         width: pixels as stored, before the orientation is applied.
         height: pixels as stored.
         orientation: Exif orientation, 1 to 8; 1 where there is none or it makes no sense.
+        channels: of a JPEG: 1 for gray, 3 for colours, 4 for those of print (CMYK).
         warnings: oddities of the file that harm no pixel, as nouns.
     """
 
@@ -74,6 +75,7 @@ class ImageInfo:
     width: int
     height: int
     orientation: int = 1
+    channels: int = 3
     warnings: tuple[str, ...] = ()
 
 
@@ -176,6 +178,7 @@ def _jpeg(data: Data, check: Check) -> ImageInfo:
         width=found.width,
         height=found.height,
         orientation=found.orientation,
+        channels=found.channels,
         warnings=found.warnings + warned,
     )
 
