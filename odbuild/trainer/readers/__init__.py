@@ -6,9 +6,9 @@ from types import ModuleType
 from ..dataset import Dataset
 from ..errors import OdbuildError, UsageError
 from ..findings import Finding
-from . import cloud, voc, yolo
+from . import cloud, csv_table, tfrecord, voc, yolo
 
-READERS: dict[str, ModuleType] = {"cloud": cloud, "voc": voc, "yolo": yolo}
+READERS: dict[str, ModuleType] = {"cloud": cloud, "voc": voc, "yolo": yolo, "csv": csv_table, "tfrecord": tfrecord}
 """Readers by the name that `--format` takes, in the order in which they are asked."""
 
 
