@@ -1,5 +1,6 @@
 """Class names and their numbers, and the label map file that upstream reads them from."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -45,6 +46,11 @@ class Item:
     id: int | None
     display_name: str = ""
 
+    @property
+    def display(self) -> str:
+        """Return what people call the class."""
+        return self.display_name or self.name
+
 
 def read_label_map(path: Path) -> tuple[Item, ...]:
     """Read the file of a label map, stricter than upstream, which takes the last of two equal fields.
@@ -61,6 +67,10 @@ def read_label_map(path: Path) -> tuple[Item, ...]:
         raise OdbuildError(f"{path} is not UTF-8. Save it as UTF-8.") from error
     except text_format.ParseError as error:
         raise OdbuildError(f"{path} is no label map: {error} (line:column). {_advice(text)}") from error
+    return _items(message)
+
+
+def _items(message: Any) -> tuple[Item, ...]:
     return tuple(
         Item(name=item.name, id=item.id if item.HasField("id") else None, display_name=item.display_name)
         for item in message.item
@@ -116,3 +126,23 @@ def to_pbtxt(labels: Sequence[str]) -> str:
 def _item(label: str, number: int) -> str:
     name = text_encoding.CEscape(label.encode(), as_utf8=False)
     return f'item {{\n  name: "{name}"\n  id: {number}\n}}\n'
+
+
+def from_pbtxt(text: str) -> tuple[Item, ...]:
+    """Read a text proto of `object_detection.protos.StringIntLabelMap`, in its order.
+
+    Raises:
+        OdbuildError: it is none, an item lacks its number or its name, or two have the same.
+    """
+    try:
+        items = _items(text_format.Parse(text, _message_class()()))
+    except (text_format.ParseError, RecursionError) as error:
+        raise OdbuildError(f"it is no label map: {str(error)[:200]}") from error
+    odd = [item for item in items if not item.display or (item.id or 0) < 1]
+    if odd:
+        raise OdbuildError(f"the item {odd[0].name!r} with the id {odd[0].id} lacks a name, or an id from 1 on")
+    for what, seen in (("id", [item.id for item in items]), ("name", [item.display for item in items])):
+        twice = [value for value, times in Counter(seen).items() if times > 1]
+        if twice:
+            raise OdbuildError(f"the {what} {twice[0]!r} stands there twice")
+    return items
