@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -165,21 +165,42 @@ def count(findings: Iterable[Finding]) -> int:
     return sum(finding.times for finding in findings)
 
 
-def render(findings: Iterable[Finding]) -> str:
-    """Return the findings as text, worst first, one paragraph a kind, long lists counted."""
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Findings of one kind, in the order found; at least one."""
+
+    findings: Sequence[Finding]
+
+    @property
+    def first(self) -> Finding:
+        """Return the one that stands for all."""
+        return self.findings[0]
+
+    def lines(self) -> Iterator[str]:
+        """Yield what to show: the message with the count, the first places with their values, and the fix."""
+        total = count(self.findings)
+        times = f" ({total:,} times)" if total > 1 else ""
+        yield f"{self.first.message}{times}"
+        for found in self.findings[:SHOWN]:
+            yield f"{found.where}: {found.value}" if found.value else found.where
+        if total > SHOWN:
+            yield f"... and {total - SHOWN:,} more"
+        if self.first.fix:
+            yield f"fix: {self.first.fix}"
+
+
+def groups(findings: Iterable[Finding]) -> tuple[Group, ...]:
+    """Return the findings by kind: those of one code, severity, message and fix; worst first, then by code."""
     kinds: dict[tuple[int, str, str, str], list[Finding]] = {}
     for found in findings:
         kinds.setdefault(found.kind, []).append(found)
-    return "\n".join(_paragraph(kinds[kind]) for kind in sorted(kinds))
+    return tuple(Group(tuple(kinds[kind])) for kind in sorted(kinds))
 
 
-def _paragraph(kind: Sequence[Finding]) -> str:
-    first = kind[0]
-    total = count(kind)
-    times = f" ({total:,} times)" if total > 1 else ""
-    lines = [f"{first.severity} {first.code}: {first.message}{times}"]
-    lines += [f"  {found.where}: {found.value}" if found.value else f"  {found.where}" for found in kind[:SHOWN]]
-    if total > SHOWN:
-        lines.append(f"  ... and {total - SHOWN:,} more")
-    lines += [f"  fix: {first.fix}"] if first.fix else []
-    return "\n".join(lines)
+def render(findings: Iterable[Finding]) -> str:
+    """Return the findings as text, worst first, one paragraph a kind, long lists counted."""
+    return "\n".join(_paragraph(group) for group in groups(findings))
+
+
+def _paragraph(group: Group) -> str:
+    return f"{group.first.severity} {group.first.code}: " + "\n  ".join(group.lines())

@@ -1,5 +1,6 @@
 """Making boxes fit to train on: sorted, inside the picture, with an area; each change booked in the ledger."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -29,6 +30,9 @@ _OUTSIDE = _odd_box("BOX201", "a box reaches outside the picture")
 _TURNED = _odd_box("BOX202", "a box has its edges the wrong way round")
 _SPECK = _odd_box("BOX202", "a box has no area or is smaller than one pixel")
 _SPECK["clip"] = _SPECK["drop"]
+_NO_NUMBER = Rule(
+    "BOX203", "error", "an edge of a box is no finite number", "find what wrote it, and redraw the box"
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -46,7 +50,8 @@ def mend(dataset: Dataset, policy: BoxPolicy) -> tuple[Dataset, list[Finding]]:
     Args:
         dataset: as read.
         policy: what to do with a box that is turned around or reaches outside: `clip` sorts and clips it, `drop`
-            leaves it out, `fail` leaves it out and makes it an error. A box without area is left out under each.
+            leaves it out, `fail` leaves it out and makes it an error. A box without area, or with an edge that is
+            no finite number, is left out under each.
     """
     if all(map(_fits, dataset.pictures)):
         return dataset, []
@@ -91,6 +96,10 @@ def _mended_picture(books: _Books, picture: Picture) -> Picture:
 def _mended(books: _Books, where: str, box: Box) -> Iterator[Box]:
     """Yield the box sorted and clipped as the policy says, unless it is left out."""
     seen = spelled(box)
+    if not all(map(math.isfinite, _sides(box))):
+        books.findings.append(_NO_NUMBER.at(where, seen))
+        books.ledger.append(_change("dropped", where, "BOX203", seen))
+        return
     outside = max(max(-edge, edge - 1) for edge in _sides(box))
     kept = True
     if box.xmin > box.xmax or box.ymin > box.ymax:
