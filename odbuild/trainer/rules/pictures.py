@@ -93,6 +93,7 @@ def other_size(data: Data) -> Iterator[Finding]:
     Either the picture was resized or replaced after its boxes were drawn, or the numbers are swapped; boxes in
     pixels are scaled by the wrong size.
     """
+    yield from data.found.get("IMG104", ())
     for picture, look in _usable(data):
         if picture.size is None or look.info is None:
             continue
