@@ -406,8 +406,8 @@ def _folder(path: Path) -> Path:
 
 def _sides(dataset: Dataset, digests: Mapping[str, str]) -> tuple[Split | None, bool]:
     """Return the sides of the source, or those that a conversion would make, and whether they are the source's."""
-    if {picture.split for picture in dataset.pictures} & {"train", "validation"}:
-        train, validation = (_side(dataset.pictures, name) for name in ("train", "validation"))
+    train, validation = (_side(dataset.pictures, name) for name in ("train", "validation"))
+    if train and validation:
         return Split(train=train, validation=validation), True
     usable = [picture for picture in dataset.pictures if picture.key in digests]
     return (split(usable, digests, VALIDATION) if usable else None), False
