@@ -4,17 +4,15 @@ import hashlib
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import crc32c
 
 from .errors import OdbuildError
-
-SHARD_BYTES = 128 * 1024 * 1024
-"""Size at which a new shard begins: TensorFlow's guide names 100 to 200 MB as good for reading in parallel."""
+from .jpeg import Data
 
 _MASK_DELTA = 0xA282EAD8
 """The constant that TFRecord adds to a rotated CRC, so that a CRC over stored CRCs stays useful."""
@@ -30,7 +28,7 @@ class Shard:
 
     Attributes:
         path: where it lies.
-        count: records in it, at least 1.
+        count: records in it.
         bytes: its size.
         sha256: hex digest of the whole file.
     """
@@ -41,22 +39,32 @@ class Shard:
     sha256: str
 
 
-def write_shards(
-    examples: Iterable[bytes], folder: Path, name: str, shard_bytes: int = SHARD_BYTES
-) -> tuple[Shard, ...]:
-    """Write `name-00000-of-0000N.record` and so on into the folder, one example in memory at a time.
+class Writer:
+    """Writes one file of records and knows its digest as it grows; used in a `with`, which closes the file."""
 
-    A shard ends before the record that would take it above `shard_bytes`, but holds at least one. The
-    files get their names at the end, when their number is known; the caller makes the folder appear whole.
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._digest = hashlib.sha256()
+        self._count = self._bytes = 0
 
-    Returns:
-        The shards in order; none where there are no examples.
-    """
-    parts = tuple(_parts(iter(examples), folder, name, shard_bytes))
-    return tuple(
-        replace(part, path=part.path.rename(folder / f"{name}-{number:05d}-of-{len(parts):05d}.record"))
-        for number, part in enumerate(parts)
-    )
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def add(self, pieces: Sequence[Data]) -> None:
+        """Append a record that is given in pieces, as `examples.pieces` gives it; none of them is copied."""
+        framed = frame(pieces)
+        for piece in framed:
+            self._digest.update(piece)
+        self._count += 1
+        self._bytes += _write(self._file, framed)
+
+    def shard(self) -> Shard:
+        """Return what was written so far."""
+        return Shard(path=self._path, count=self._count, bytes=self._bytes, sha256=self._digest.hexdigest())
 
 
 def pattern(shards: tuple[Shard, ...]) -> str:
@@ -64,10 +72,13 @@ def pattern(shards: tuple[Shard, ...]) -> str:
     return re.sub(r"\d{5}(-of-\d{5}\.record)$", r"?????\1", str(shards[0].path))
 
 
-def frame(record: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return header, record and footer as they stand in the file."""
-    length = _LENGTH.pack(len(record))
-    return length + _CRC.pack(masked_crc(length)), record, _CRC.pack(masked_crc(record))
+def frame(pieces: Sequence[Data]) -> list[Data]:
+    """Return header, pieces and footer of a record as they stand in the file."""
+    length = _LENGTH.pack(sum(map(len, pieces)))
+    crc = 0
+    for piece in pieces:
+        crc = crc32c.crc32c(piece, crc)
+    return [length + _CRC.pack(masked_crc(length)), *pieces, _CRC.pack(_masked(crc))]
 
 
 def read(path: Path) -> Iterator[bytes]:
@@ -105,32 +116,15 @@ def verify(shard: Shard) -> None:
         )
 
 
-def _parts(examples: Iterator[bytes], folder: Path, name: str, shard_bytes: int) -> Iterator[Shard]:
-    """Yield finished files under passing names; `carry` is the record that did not fit the last one."""
-    carry = next(examples, None)
-    number = 0
-    while carry is not None:
-        shard, carry = _part(carry, examples, folder / f".{name}-{number:05d}.part", shard_bytes)
-        yield shard
-        number += 1
-
-
-def _part(first: bytes, rest: Iterator[bytes], path: Path, limit: int) -> tuple[Shard, bytes | None]:
-    digest = hashlib.sha256()
-    count = size = 0
-    record: bytes | None = first
-    with path.open("xb") as file:
-        while record is not None:
-            framed = frame(record)
-            length = sum(map(len, framed))
-            if count and size + length > limit:
-                break
-            for piece in framed:
-                digest.update(piece)
-            file.writelines(framed)
-            count, size = count + 1, size + length
-            record = next(rest, None)
-    return Shard(path=path, count=count, bytes=size, sha256=digest.hexdigest()), record
+def _write(file: int, pieces: Sequence[Data]) -> int:
+    """Write all the pieces, and return their bytes: a disk that fills up takes some before it refuses."""
+    total = sum(map(len, pieces))
+    done = os.writev(file, pieces)
+    if done < total:
+        rest = memoryview(b"".join(pieces))
+        while done < total:
+            done += os.write(file, rest[done:])
+    return total
 
 
 def _record(file: BinaryIO, left: int, where: str) -> bytes:
@@ -151,5 +145,8 @@ def _record(file: BinaryIO, left: int, where: str) -> bytes:
 
 def masked_crc(data: bytes | memoryview) -> int:
     """Return the CRC-32C of the data, rotated and shifted as TensorFlow stores it."""
-    crc = crc32c.crc32c(data)
+    return _masked(crc32c.crc32c(data))
+
+
+def _masked(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
