@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from . import anchors, pipeline, zoo
-from .errors import OdbuildError, UsageError, did_you_mean
+from .errors import OdbuildError, UnreadableError, UsageError, did_you_mean
 from .rules import config, trainer_zip, weights
 from .trainer import checkpoint, images, readers
 from .trainer.dataset import Dataset, Picture
@@ -309,7 +309,8 @@ def _read(path: Path, kind: Kind, opens: Callable[[], Mapping[Kind, object]]) ->
         raise
     except OdbuildError as error:
         rule = BROKEN[kind]
-        finding = replace(rule, code=getattr(error, "code", rule.code)).at(str(path), str(error))
+        code = error.code if isinstance(error, UnreadableError) else rule.code
+        finding = replace(rule, code=code).at(str(path), str(error))
         return Subject(path=path, kind=kind, findings=(finding,), broken=True)
 
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import OdbuildError
+from ..errors import OdbuildError, UnreadableError
 from ..findings import quote
 
 SNIPPET = 30
@@ -31,9 +31,10 @@ def load(path: Path) -> Any:
     except RecursionError as error:
         raise OdbuildError(f"{path} is nested too deeply to be annotations. Export it again.") from error
     except json.JSONDecodeError as error:
-        raise OdbuildError(
+        raise UnreadableError(
             f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}, "
-            f"near {_snippet(text, error.pos)}. Mend it or export it again."
+            f"near {_snippet(text, error.pos)}. Mend it or export it again.",
+            code="ANN006" if error.msg.startswith("the key") else "ANN001",
         ) from error
 
 
