@@ -100,8 +100,8 @@ def test_every_model_makes_one_small_bundle_anywhere(
 
 
 def test_a_model_that_cannot_be_trained_is_refused_at_once(tmp_path: Path) -> None:
-    asked = bundle.Request(model="ssd_spaghettinet_edgetpu_large", out=tmp_path / "dist", cache=tmp_path / "cache")
-    with pytest.raises(UsageError, match=r"ssd_spaghettinet_edgetpu_large\w* cannot be trained: its network"):
+    asked = bundle.Request(model="spaghettinet_edgetpu_l", out=tmp_path / "dist", cache=tmp_path / "cache")
+    with pytest.raises(UsageError, match=r"spaghettinet_edgetpu_l\w* cannot be trained: its network"):
         bundle.bundle(asked, print)
     assert list(tmp_path.iterdir()) == []
 
