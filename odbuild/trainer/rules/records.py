@@ -59,8 +59,7 @@ def incomplete(data: Data) -> Iterator[Finding]:
 
 @rule("REC503", "error", "a record is no picture of the Object Detection API")
 def foreign(data: Data) -> Iterator[Finding]:
-    """A record is no `tf.train.Example`, lacks `image/encoded`, or has a feature of another type than training
-    reads.
+    """A record is no `tf.train.Example`, lacks `image/encoded`, or has a feature of another type than is read.
 
     Features of objects that boxes do not need, such as masks, are noted.
     """
