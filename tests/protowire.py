@@ -59,7 +59,7 @@ def _entry(key: str, values: Values, form: Form) -> bytes:
 def _feature(values: Values, form: Form) -> bytes:
     if not values:
         return b""
-    number = {bytes: 1, float: 2, int: 3}[type(values[0])]
+    number = {bytes: 1, float: 2, int: 3, bool: 3}[type(values[0])]
     if number == 1:
         return _delimited(1, b"".join(_delimited(1, value) for value in values))  # type: ignore[arg-type]
     encoded = [struct.pack("<f", value) if number == 2 else varint(int(value)) for value in values]
