@@ -41,10 +41,10 @@ def _walked(path: Path) -> Any:
         return value
 
 
-def _taken(document: strict.Document) -> Any:
+def _taken(document: strict.Document, levels: int = 3) -> Any:
     first = document.peek()
-    if first == "{":
-        return {key: _taken(document) for key in document.members()}
+    if first == "{" and levels:
+        return {key: _taken(document, levels - 1) for key in document.members()}
     return list(document.items()) if first == "[" else document.value()
 
 
@@ -72,7 +72,11 @@ def test_what_python_refuses_is_an_error_where_python_sees_it(
             with pytest.raises(OdbuildError) as caught:
                 read(path)
             place = f"{error.msg} at line {error.lineno}, column {error.colno}, near"
-            assert place in str(caught.value) or "stands twice" in str(caught.value) or "is no number" in str(caught.value)
+            assert (
+                place in str(caught.value)
+                or "stands twice" in str(caught.value)
+                or "is no number" in str(caught.value)
+            )
         return
     try:
         assert strict.load(path) == _walked(path) == expected
@@ -99,7 +103,9 @@ def test_what_python_refuses_is_an_error_where_python_sees_it(
         (b'["abcdef\xe7\x8c', "not UTF-8: byte 8 is 0xe7"),
     ],
 )
-def test_hostile_documents_are_errors_at_their_place(tmp_path: Path, read: Any, text: str | bytes, message: str) -> None:
+def test_hostile_documents_are_errors_at_their_place(
+    tmp_path: Path, read: Any, text: str | bytes, message: str
+) -> None:
     with pytest.raises(OdbuildError, match=message) as caught:
         read(_file(tmp_path, text))
     assert len(str(caught.value)) < 600
