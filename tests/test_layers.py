@@ -38,7 +38,7 @@ LAYERS = (
     ("rules", {"rules"}),
     ("recipes", {"bundle", "rehearse", "matrix", "check"}),
     ("views", {"reports", "rulebook"}),
-    ("shells", {"__main__", "trial"}),
+    ("shells", {"__main__", "trial", "pytest_plugin"}),
 )
 LEVEL = {name: level for level, (_, names) in enumerate(LAYERS) for name in names}
 
