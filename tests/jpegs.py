@@ -107,6 +107,13 @@ def _blocks(dice: random.Random, blocks: int, units: int, interval: int) -> byte
     return out
 
 
+def channels(name: str) -> int:
+    """Return how many channels a file of `GOOD` has; files of other formats count as colours."""
+    if name.startswith("gray"):
+        return 1
+    return 4 if name.startswith(("cmyk", "four channels")) else 3
+
+
 def segments(data: bytes) -> Iterator[bytes]:
     """Yield the segments between the start mark and the first coded pixels."""
     at, end = 2, pixels(data)[0]

@@ -67,7 +67,7 @@ class ImageInfo:
         width: pixels as stored, before the orientation is applied.
         height: pixels as stored.
         orientation: Exif orientation, 1 to 8; 1 where there is none or it makes no sense.
-        channels: of a JPEG: 1 for gray, 3 for colours, 4 for those of print (CMYK).
+        channels: of a JPEG: 1 for gray, 3 for colours, 4 for those of print (CMYK); 3 for all other formats.
         warnings: oddities of the file that harm no pixel, as nouns.
     """
 
@@ -277,7 +277,8 @@ def _encoded(picture: Image.Image, source: ImageInfo, target: tuple[int, int] | 
     else:
         picture.save(out, "JPEG", quality=QUALITY)
     kind = "png" if lossless else "jpeg"
-    info = ImageInfo(format=kind, width=picture.width, height=picture.height)
+    channels = 1 if kind == "jpeg" and picture.mode == "L" else 3
+    info = ImageInfo(format=kind, width=picture.width, height=picture.height, channels=channels)
     done: dict[Action, bool] = {
         "transcoded": source.format != kind,
         "turned": turned,

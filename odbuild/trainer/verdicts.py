@@ -24,7 +24,7 @@ MOST_BYTES = MOST * 120
 """A longer file is begun anew."""
 
 _LINE = re.compile(
-    rb"^%d ([0-9a-f]{64}) ((?:jpeg|png) [1-9]\d{0,9} [1-9]\d{0,9} [1-8];[a-zA-Z ;]{0,300})$" % VERSION,
+    rb"^%d ([0-9a-f]{64}) ((?:jpeg|png) [1-9]\d{0,9} [1-9]\d{0,9} [1-8] [134];[a-zA-Z ;]{0,300})$" % VERSION,
     re.MULTILINE,
 )
 
@@ -58,12 +58,14 @@ class Verdicts:
         if rest is None:
             return None
         header, *warnings = rest.decode().split(";")
-        kind, width, height, orientation = header.split()
+        kind, *numbers = header.split()
+        width, height, orientation, channels = map(int, numbers)
         return ImageInfo(
             format=kind,
-            width=int(width),
-            height=int(height),
-            orientation=int(orientation),
+            width=width,
+            height=height,
+            orientation=orientation,
+            channels=channels,
             warnings=tuple(filter(None, warnings)),
         )
 
@@ -76,7 +78,7 @@ class Verdicts:
         """
         if digest in self.known or len(self.known) >= MOST:
             return
-        numbers = f"{info.width} {info.height} {info.orientation}"
+        numbers = f"{info.width} {info.height} {info.orientation} {info.channels}"
         rest = f"{info.format} {numbers};{';'.join(info.warnings)}".encode()
         self.known[digest] = rest
         with suppress(OSError):
