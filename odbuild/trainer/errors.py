@@ -10,6 +10,14 @@ class OdbuildError(Exception):
     exit_code = 1
 
 
+class UnreadableError(OdbuildError):
+    """Stop because data cannot be read at all; `code` names the rule that it breaks."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class UsageError(OdbuildError):
     """Stop because the words of the call are off. Exit code 2."""
 

@@ -11,7 +11,7 @@ from PIL import Image
 from ..dataset import Picture, SplitName
 from ..findings import Rule, place, quote
 from ..images import FOREIGN
-from .files import Files
+from .files import Files, odd_key
 from .reading import Reading, lose_picture
 
 SIDES: dict[str, SplitName] = {
@@ -121,6 +121,12 @@ def walk(reading: Reading, folder: str) -> Iterator[str]:
                 reading.findings.append(_LINKED.at(quote(key)))
             else:
                 yield key
+
+
+def exists(files: Files, key: str) -> bool:
+    """Say whether something of that very name lies below the root."""
+    folder, _, name = key.rpartition("/")
+    return not odd_key(key) and name in files.names(folder)
 
 
 def by_stem(files: Files, folder: str) -> dict[str, list[str]]:

@@ -82,10 +82,15 @@ def usable_label(reading: Reading, where: str, label: object) -> bool:
 
 
 def lose_box(reading: Reading, key: str, index: int, problem: Finding) -> None:
-    """Book a box of the source that is in no picture, and say why."""
+    """Tell of a box of the source that is in no picture, and book it."""
     reading.findings.append(problem)
+    book_box(reading, key, index, problem.code, problem.value)
+
+
+def book_box(reading: Reading, key: str, index: int, code: str, value: str) -> None:
+    """Book a box of the source that is in no picture, which was told."""
     reading.drawn += 1
-    reading.ledger.append(dropped("box", place(key, index), problem.code, problem.value))
+    reading.ledger.append(dropped("box", place(key, index), code, value))
 
 
 def is_fraction(value: object) -> bool:

@@ -18,7 +18,7 @@ from .plain import spot
 from .reading import (
     Reading,
     begin,
-    dropped,
+    book_box,
     finish,
     lose_box,
     lose_picture,
@@ -246,8 +246,7 @@ def _boxes(reading: Reading, key: str, picture: str, tree: Element, size: tuple[
         if isinstance(edges, Finding):
             lose_box(reading, picture, index, edges)
         elif not usable_label(reading, spot(key, element.line), label):
-            reading.drawn += 1
-            reading.ledger.append(dropped("box", place(picture, index), "LBL305", quote(label)))
+            book_box(reading, picture, index, "LBL305", quote(label))
         else:
             reading.drawn += 1
             left, top, right, bottom = edges

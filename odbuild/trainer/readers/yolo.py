@@ -18,14 +18,14 @@ from ..dataset import Box, Dataset, Picture, SplitName
 from ..errors import OdbuildError, did_you_mean
 from ..findings import Change, Finding, Rule, place, quote
 from . import layout, plain
-from .files import Files, odd_key
+from .files import Files
 from .plain import spot
 from .reading import (
     FAR_OFF,
     NO_NUMBER,
     Reading,
     begin,
-    dropped,
+    book_box,
     far_off,
     finish,
     lose_box,
@@ -289,12 +289,7 @@ def _resolve(files: Files, text: str, base: str = "") -> str | None:
         return ""
     needed = [at for at, part in enumerate(parts) if layout.side_of_folder(part) and part != files.root.name]
     keys = ("/".join(parts[at:]) for at in range(min(needed, default=len(parts) - 1) + 1))
-    return next((key for key in keys if _exists(files, key)), None)
-
-
-def _exists(files: Files, key: str) -> bool:
-    folder, _, name = key.rpartition("/")
-    return not odd_key(key) and name in files.names(folder)
+    return next((key for key in keys if layout.exists(files, key)), None)
 
 
 def _find_pictures(yolo: _Yolo) -> None:
@@ -376,7 +371,7 @@ def _across(key: str) -> str:
 def _labels_of(files: Files, key: str) -> str | None:
     """Return the file of a picture's labels; None where there is none."""
     keys = (f"{path.rpartition('.')[0] or path}.txt" for path in (_across(key), key))
-    return next((key for key in keys if _exists(files, key)), None)
+    return next((key for key in keys if layout.exists(files, key)), None)
 
 
 def _picture_of(labels: str) -> str:
@@ -427,8 +422,7 @@ def _box(yolo: _Yolo, key: str, where: str, at: int, line: str) -> Iterator[Box]
         return
     label = yolo.config.names[int(float(words[0]))]
     if not usable_label(reading, where, label):
-        reading.drawn += 1
-        reading.ledger.append(dropped("box", place(key, at - 1), "LBL305", quote(label)))
+        book_box(reading, key, at - 1, "LBL305", quote(label))
         return
     if _is_polygon(yolo.config, words):
         reading.findings.append(_POLYGON.at(where))

@@ -53,7 +53,7 @@ class Data:
         found: what reading and mending found, by code.
         images: what is known of each picture's file, by key; empty where no file was opened.
         split: the sides; those of the source where `given`, else those that a conversion would make.
-        given: whether the source has sides of its own.
+        given: whether the source has both sides itself.
         label_map: numbers of the labels by name, where a label map belongs to the dataset.
         model: the model it is to train, if named.
     """

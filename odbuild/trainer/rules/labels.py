@@ -74,6 +74,7 @@ def unnumbered(data: Data) -> Iterator[Finding]:
 
     TensorFlow makes -1 of it and an empty target of that, so the object trains as background, without an error.
     """
+    yield from data.found.get("LBL301", ())
     if data.label_map is None:
         return
     for label, times in sorted(_counts(data).items()):
