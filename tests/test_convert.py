@@ -14,7 +14,7 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from odbuild.trainer import examples, images, records
+from odbuild.trainer import examples, images, records, shard, strict
 from odbuild.trainer.convert import convert
 from odbuild.trainer.dataset import Box
 from odbuild.trainer.errors import OdbuildError, UsageError
@@ -84,8 +84,8 @@ def test_records_hold_what_the_source_holds(
         assert it.ids == tuple(converted.labels.index(box.label) + 1 for box in boxes)
         assert (it.format, it.height) == ("jpeg", 40)
     assert load(out) == converted
-    for shard in (*converted.train.shards, *converted.validation.shards):
-        records.verify(shard)
+    for one in (*converted.train.shards, *converted.validation.shards):
+        records.verify(one)
     assert _ledger(out) == []
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
 
@@ -224,6 +224,48 @@ def test_a_box_that_only_shrinking_makes_tiny_is_kept(tmp_path: Path) -> None:
     converted = convert(source, tmp_path / "out", Policies(max_side=50), _quiet)
     assert converted.smallest_box.key == "big.jpg"
     assert converted.smallest_box.width == pytest.approx(0.25)
+
+
+def test_no_content_is_decoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    check = strict.check
+
+    def counting(*args: Any) -> tuple[str, ...]:
+        decoded.append(args)
+        return check(*args)
+
+    monkeypatch.setattr(strict, "check", counting)
+    files = {
+        "odd": pictures.jpeg(seed=7).replace(b"\xff\xda", b"\xff\xff\xda"),
+        "turned": pictures.jpeg(orientation=6),
+    }
+    annotations = {"odd.jpg": [BOX], "turned.jpg": [BOX], "c.jpg": [BOX]}
+    source = _source(tmp_path / "in", annotations, **files)
+    policies, verdicts = Policies(exif="apply"), tmp_path / "verdicts"
+    plain = convert(source, tmp_path / "plain", policies, _quiet, processes=1)
+    for name in ("first", "second"):
+        decoded.clear()
+        shard._verdicts.cache_clear()
+        converted = convert(source, tmp_path / name, policies, _quiet, processes=1, verdicts=verdicts)
+        assert len(decoded) == (3 if name == "first" else 0)
+        assert converted.findings == plain.findings
+        for path in plain.folder.iterdir():
+            assert path.read_bytes() == (converted.folder / path.name).read_bytes()
+
+
+def test_a_picture_of_another_size_than_recorded_is_an_error(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX]})
+    (source / "_annotations.json").unlink()
+    coco = {
+        "images": [
+            {"id": number, "file_name": f"{key}.jpg", "width": 48, "height": 31} for number, key in enumerate("ab")
+        ],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 20, 20], "iscrowd": 0}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (source / "annotations.json").write_text(json.dumps(coco))
+    with pytest.raises(OdbuildError, match=r"IMG104(.|\n)*recorded 48 x 31, is 48 x 32"):
+        convert(source, tmp_path / "out", PLAIN, _quiet)
 
 
 def test_one_picture_is_on_both_sides(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from odbuild.trainer.dataset import Dataset, Picture, Span
 from odbuild.trainer.errors import OdbuildError
-from odbuild.trainer.sources import SAMPLE, Reader, survey
+from odbuild.trainer.sources import SAMPLE, Reader, Survey, survey
 
 
 def _dataset(folder: Path, **files: bytes) -> Dataset:
@@ -21,6 +21,10 @@ def _prints(dataset: Dataset) -> dict[str, bytes]:
     return {picture.key: digest for picture, digest in zip(seen.pictures, seen.prints, strict=True)}
 
 
+def _read(seen: Survey, index: int, root: Path) -> bytes:
+    return bytes(Reader(str(root)).read(seen.source(index, seen.pictures[index])))
+
+
 BLANK = bytes(5 * SAMPLE)
 
 
@@ -29,7 +33,7 @@ def test_equal_files_share_a_print_and_are_told(tmp_path: Path) -> None:
     prints = _prints(dataset)
     assert prints["a"] == prints["c"]
     assert len(set(prints.values())) == 3
-    assert [(it.code, it.where, it.value) for it in survey(dataset).findings] == [
+    assert [(it.code, it.where, it.value) for it in survey(dataset).findings.told()] == [
         ("IMG108", 'annotations["c"]', 'same as "a"')
     ]
 
@@ -54,14 +58,13 @@ def test_a_span_is_read_from_its_file(tmp_path: Path) -> None:
     dataset = replace(dataset, pictures=(inside, dataset.pictures[0]))
     seen = survey(dataset)
     assert seen.prints[0] == seen.prints[1]
-    assert bytes(Reader(str(tmp_path)).read(seen.source(0))) == b"picture"
+    assert _read(seen, 0, tmp_path) == b"picture"
 
 
 def test_a_large_file_grows_the_buffer(tmp_path: Path) -> None:
     large = bytes(range(256)) * 10_000
     seen = survey(_dataset(tmp_path, a=b"small", b=large))
-    reader = Reader(str(tmp_path))
-    assert [bytes(reader.read(seen.source(number))) for number in range(2)] == [b"small", large]
+    assert [_read(seen, number, tmp_path) for number in range(2)] == [b"small", large]
 
 
 @pytest.mark.parametrize("changed", [b"", b"pic", b"picture and more", b"Picture"])
@@ -71,7 +74,7 @@ def test_a_file_that_changed_is_not_taken(tmp_path: Path, changed: bytes) -> Non
     seen = survey(dataset)
     (tmp_path / "a").write_bytes(changed)
     with pytest.raises(OdbuildError, match="a changed while it was converted"):
-        Reader(str(tmp_path)).read(seen.source(0))
+        _read(seen, 0, tmp_path)
 
 
 def test_a_file_that_was_replaced_is_not_taken(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_a_file_that_was_replaced_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "new").replace(tmp_path / "a")
     os.utime(tmp_path / "a", ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(OdbuildError, match="changed while"):
-        Reader(str(tmp_path)).read(seen.source(0))
+        _read(seen, 0, tmp_path)
 
 
 def test_a_huge_file_is_not_opened(tmp_path: Path) -> None:
@@ -90,4 +93,4 @@ def test_a_huge_file_is_not_opened(tmp_path: Path) -> None:
         file.truncate((1 << 29) + 1)
     seen = survey(dataset)
     assert [picture.key for picture in seen.pictures] == ["b"]
-    assert [it.code for it in seen.findings] == ["IMG106"]
+    assert [it.code for it in seen.findings.told()] == ["IMG106"]

@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from . import index, jobs, pool, shard
-from .dataset import used_labels
+from .dataset import in_order
 from .errors import OdbuildError, UsageError
-from .findings import Change, Finding, errors, place, render
+from .findings import Change, Finding, count, errors, place, render
 from .index import KEYS, LABEL_MAP, LEDGER, Converted, Side, Sizes, SmallestBox
 from .labels import label_ids, to_pbtxt
 from .mend import mend
 from .meter import Meter
+from .packed import count_labels, pack
 from .policies import Policies
 from .readers import locate, read
 from .records import Shard
@@ -66,6 +68,7 @@ def convert(
     *,
     named: str | None = None,
     processes: int | None = None,
+    verdicts: Path | None = None,
 ) -> Converted:
     """Check a dataset, split it, and write it as records.
 
@@ -80,6 +83,7 @@ def convert(
         named: the dataset's format; recognised where it is not given.
         processes: how many work at the same time, each on a shard of its own; one for each processor where it is
             not given. The output is the same for any number.
+        verdicts: file that remembers which contents were decoded and found good, so that none is decoded twice.
 
     Raises:
         OdbuildError: the data has errors or no usable box, or the output cannot be written.
@@ -91,7 +95,7 @@ def convert(
     with workshop(out, f"*{shard.ACCOUNT}") as work:
         plan = _plan(folder, named, policies, work)
         say(f"{plan.pictures:,} pictures with {plan.boxes:,} boxes in {plan.root}")
-        _make(plan, work, processes, say)
+        _make(plan, work, processes, verdicts, say)
         converted = _finish(plan, policies, work)
     notes = render(converted.findings)
     if notes:
@@ -108,15 +112,15 @@ def _plan(folder: Path, named: str | None, policies: Policies, work: Path) -> _P
     if policies.negatives == "drop":
         bare = (picture for picture in dataset.pictures if not picture.boxes)
         ledger += [shard.dropped("picture", place(picture.key), "ANN003", "no box") for picture in bare]
-        dataset = replace(dataset, pictures=tuple(picture for picture in dataset.pictures if picture.boxes))
+        dataset = replace(dataset, pictures=pack(picture for picture in dataset.pictures if picture.boxes))
     seen = survey(dataset)
     plan = _Plan(
         root=dataset.root,
         pictures=dataset.keys,
         boxes=dataset.drawn,
-        labels=used_labels(dataset.declared, seen.pictures),
+        labels=in_order(dataset.declared, count_labels(seen.pictures)),
         ledger=tuple(ledger),
-        findings=(*findings, *seen.findings),
+        findings=(*findings, *seen.findings.told()),
     )
     return _divided(plan, seen, policies, work) if seen.pictures else plan
 
@@ -129,7 +133,7 @@ def _divided(plan: _Plan, seen: Survey, policies: Policies, work: Path) -> _Plan
         train=_lay("train", train, seen, job, work),
         validation=_lay("validation", validation, seen, job, work),
         shared=train == validation,
-        bytes=sum(map(seen.length, (*train, *validation))),
+        bytes=sum(seen.lengths[it] for side in (train, validation) for it in side),
     )
     _sweep(work, (*planned.train, *planned.validation))
     return planned
@@ -142,13 +146,18 @@ def _lay(side: str, chosen: Sequence[int], seen: Survey, job: jobs.Job, work: Pa
     """
     ids = label_ids(job.labels)
     ordered = sorted(chosen, key=seen.prints.__getitem__)
-    counts = jobs.cut([seen.length(it) for it in ordered], job.policies.shard_bytes)
+    counts = jobs.cut([seen.lengths[it] for it in ordered], job.policies.shard_bytes)
     names = jobs.names(side, len(counts))
     rest = iter(ordered)
-    for name, count in zip(names, counts, strict=True):
-        rows = tuple(jobs.row(seen.pictures[it], seen.source(it), ids) for it in islice(rest, count))
+    for name, many in zip(names, counts, strict=True):
+        rows = tuple(_row(seen, it, ids) for it in islice(rest, many))
         (work / f"{name}{shard.JOB}").write_bytes(replace(job, name=name, rows=rows).data)
     return names
+
+
+def _row(seen: Survey, index: int, ids: Mapping[str, int]) -> tuple[Any, ...]:
+    picture = seen.pictures[index]
+    return jobs.row(picture, seen.source(index, picture), ids)
 
 
 def _sweep(work: Path, names: Iterable[str]) -> None:
@@ -162,7 +171,9 @@ def _sweep(work: Path, names: Iterable[str]) -> None:
             path.unlink()
 
 
-def _make(plan: _Plan, work: Path, processes: int | None, say: Callable[[str], None]) -> None:
+def _make(
+    plan: _Plan, work: Path, processes: int | None, verdicts: Path | None, say: Callable[[str], None]
+) -> None:
     meter = Meter(say=say)
     done = 0
 
@@ -171,7 +182,7 @@ def _make(plan: _Plan, work: Path, processes: int | None, say: Callable[[str], N
         done += size
         meter.tell(done, plan.bytes)
 
-    task = partial(shard.make_named, root=str(plan.root), work=work)
+    task = partial(shard.make, root=str(plan.root), work=work, verdicts=verdicts)
     try:
         pool.run(task, (*plan.train, *plan.validation), processes or pool.processors(), tell)
     finally:
@@ -192,7 +203,8 @@ def _finish(plan: _Plan, policies: Policies, work: Path) -> Converted:
         book(plan.ledger)
         train, trained = _sum("train", plan.train, work, book)
         validation, validated = _sum("validation", plan.validation, work, _forget if plan.shared else book)
-    total = Account(findings=list(plan.findings))
+    total = Account()
+    total.findings += plan.findings
     for account in (trained,) if plan.shared else (trained, validated):
         shard.add(total, account)
     _stop_on_errors(plan, total, changes, work)
@@ -206,7 +218,7 @@ def _finish(plan: _Plan, policies: Policies, work: Path) -> Converted:
         smallest_box=_smallest(total),
         sizes=_sizes(total),
         ledger=_counted(changes),
-        findings=tuple(total.findings),
+        findings=tuple(total.findings.told()),
     )
     return index.save(_judged(converted, shared=plan.shared), policies)
 
@@ -238,18 +250,18 @@ def _forget(_: Iterable[Change]) -> None:
 
 
 def _stop_on_errors(plan: _Plan, total: Account, changes: Mapping[tuple[str, str, str], int], work: Path) -> None:
-    wrong = errors(total.findings)
+    wrong = errors(total.findings.told())
     if not wrong and total.classes.total():
         return
     for account in work.glob(f"*{shard.ACCOUNT}"):
         # The next run finds other data, and what it finds the same is quickly checked again.
         account.unlink()
     if wrong:
-        raise OdbuildError(f"{plan.root} has {len(wrong):,} errors; nothing was written.\n{render(wrong)}")
+        raise OdbuildError(f"{plan.root} has {count(wrong):,} errors; nothing was written.\n{render(wrong)}")
     lost: Counter[str] = Counter()
-    for (action, _, code), count in changes.items():
-        lost[code] += count * (action == "dropped")
-    why = ", ".join(f"{count:,} {code}" for code, count in sorted(lost.items()) if count)
+    for (action, _, code), times in changes.items():
+        lost[code] += times * (action == "dropped")
+    why = ", ".join(f"{times:,} {code}" for code, times in sorted(lost.items()) if times)
     raise OdbuildError(
         f"{plan.root} has no usable box: {plan.pictures:,} pictures, {plan.boxes:,} boxes"
         f"{f', left out for {why}' if why else ''}. Draw boxes around the objects to be found."
@@ -281,6 +293,6 @@ def _sizes(total: Account) -> Sizes:
 def _counted(changes: Mapping[tuple[str, str, str], int]) -> dict[str, int]:
     """Return the lines of the ledger by action and thing."""
     counts: Counter[str] = Counter()
-    for (action, what, _), count in changes.items():
-        counts[f"{action} {what}"] += count
+    for (action, what, _), times in changes.items():
+        counts[f"{action} {what}"] += times
     return dict(sorted(counts.items()))

@@ -108,11 +108,16 @@ class Dataset:
         return self.root / (picture.key if picture.span is None else picture.span.file)
 
 
-def used_labels(declared: Sequence[str], pictures: Iterable[Picture]) -> tuple[str, ...]:
-    """Return the classes that have a box: those declared in their declared order, then the others sorted."""
-    used = {box.label for picture in pictures for box in picture.boxes}
+def in_order(declared: Sequence[str], used: Iterable[str]) -> tuple[str, ...]:
+    """Return the used classes once: those declared in their declared order, then the others sorted."""
+    used = set(used)
     first = [label for label in dict.fromkeys(declared) if label in used]
     return (*first, *sorted(used.difference(first)))
+
+
+def used_labels(declared: Sequence[str], pictures: Iterable[Picture]) -> tuple[str, ...]:
+    """Return the classes that have a box, in the order that `in_order` gives them."""
+    return in_order(declared, (box.label for picture in pictures for box in picture.boxes))
 
 
 def all_labels(dataset: Dataset) -> tuple[str, ...]:

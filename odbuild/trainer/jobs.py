@@ -2,7 +2,7 @@
 
 import hashlib
 import marshal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -75,7 +75,7 @@ def parse(data: bytes) -> Job:
     return Job(name=name, labels=labels, policies=Policies(**dict(policies)), rows=rows)
 
 
-def row(picture: Picture, source: Source, ids: dict[str, int]) -> tuple[Any, ...]:
+def row(picture: Picture, source: Source, ids: Mapping[str, int]) -> tuple[Any, ...]:
     """Return a picture as plain values.
 
     Args:

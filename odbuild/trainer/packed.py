@@ -1,6 +1,7 @@
 """Pictures in columns: a tenth of the memory that they take as objects, which are made anew when asked for."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
@@ -84,6 +85,16 @@ class Pictures(Sequence[Picture]):
         """Return the keys in order, without making the pictures."""
         return map(self._columns.keys.__getitem__, self._rows)
 
+    def count_labels(self) -> Counter[str]:
+        """Return how many boxes each label has, without making one."""
+        columns = self._columns
+        if len(self._rows) == len(columns.keys):
+            counts = Counter(columns.labels)
+        else:
+            starts = columns.starts
+            counts = Counter(it for row in self._rows for it in columns.labels[starts[row] : starts[row + 1]])
+        return Counter({self._names[number]: count for number, count in counts.items()})
+
     def by_key(self) -> "Pictures":
         """Return the pictures sorted by key; those of equal keys stay in their order."""
         keys = self._columns.keys
@@ -112,6 +123,13 @@ class Pictures(Sequence[Picture]):
             difficult=bool(mark & _DIFFICULT),
             crowd=bool(mark & _CROWD),
         )
+
+
+def count_labels(pictures: Iterable[Picture]) -> Counter[str]:
+    """Return how many boxes each label has."""
+    if isinstance(pictures, Pictures):
+        return pictures.count_labels()
+    return Counter(box.label for picture in pictures for box in picture.boxes)
 
 
 def pack(pictures: Iterable[Picture]) -> Pictures:

@@ -9,13 +9,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from . import examples, images, jobs, records
 from .dataset import Box, Picture, spelled
-from .findings import Change, Finding, Rule, place
+from .findings import Change, Finding, Rule, Tally, place
 from .images import ImageError, ImageInfo
 from .jobs import Job
 from .jpeg import Data
@@ -23,6 +24,7 @@ from .mend import speck_finding, specks
 from .policies import Policies
 from .runtime.state import leave
 from .sources import Reader, broken
+from .verdicts import Verdicts
 
 ENDING = ".record"
 JOB, ACCOUNT = ".job", ".json"
@@ -72,38 +74,36 @@ class Account:
     smallest: Smallest | None = None
     extent: tuple[int, int, int, int] | None = None
     ledger: list[Change] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: Tally = field(default_factory=Tally)
 
 
-def make_named(name: str, tell: Callable[[int], None], *, root: str, work: Path) -> None:
-    """Make the shard of a job that lies in the workshop, as `make` does."""
-    make(jobs.parse((work / f"{name}{JOB}").read_bytes()), root, work, tell)
-
-
-def make(job: Job, root: str, work: Path, tell: Callable[[int], None]) -> None:
+def make(name: str, tell: Callable[[int], None], *, root: str, work: Path, verdicts: Path | None = None) -> None:
     """Make one shard and its account, unless they are there and sound.
 
     Args:
-        job: what to do.
+        name: of the job that lies in `work`.
+        tell: told the bytes of each picture when it is done.
         root: the dataset's folder.
         work: takes the account; the shard goes into the folder `out` in it.
-        tell: told the bytes of each picture when it is done.
+        verdicts: remembers which contents were decoded and found good.
 
     Raises:
         OdbuildError: a picture changed since it was surveyed.
         OSError: the shard cannot be written.
     """
+    job = jobs.parse((work / f"{name}{JOB}").read_bytes())
     if _is_made(job, work):
         tell(sum(source.length for _, source in job.pictures()))
         return
     account = Account()
     reader = Reader(root)
+    known = _verdicts(verdicts) if verdicts and job.policies.check == "decode" else None
     unfinished = work / f"{job.name}.part"
     unfinished.unlink(missing_ok=True)
     with records.Writer(unfinished) as writer:
         for picture, source in job.pictures():
             try:
-                _add(job, picture, reader.read(source), account, writer)
+                _add(picture, _prepared(reader.read(source), job.policies, known), job, account, writer)
             except ImageError as error:
                 account.findings.append(broken(error).at(place(picture.key)))
             tell(source.length)
@@ -128,20 +128,14 @@ def _is_made(job: Job, work: Path) -> bool:
     return (job.digest, digest) == (saved["job"], saved["shard"]["sha256"])
 
 
-def _add(job: Job, picture: Picture, data: Data, account: Account, writer: records.Writer) -> None:
-    """Write one picture and book it.
+@lru_cache(maxsize=1)
+def _verdicts(path: Path) -> Verdicts:
+    return Verdicts.open(path)
 
-    Raises:
-        ImageError: it cannot be used.
-    """
+
+def _add(picture: Picture, prepared: images.Prepared, job: Job, account: Account, writer: records.Writer) -> None:
+    """Write one picture and book it."""
     policies = job.policies
-    prepared = images.prepare(
-        data,
-        turn=policies.exif == "apply",
-        formats=policies.formats,
-        max_side=policies.max_side,
-        check=policies.check,
-    )
     account.findings += _oddities(picture, prepared.source, policies)
     picture, lost = specks(picture, *_upright(prepared))
     for box in lost:
@@ -165,6 +159,28 @@ def _add(job: Job, picture: Picture, data: Data, account: Account, writer: recor
     )
     writer.add(examples.pieces(example))
     _count(account, picture, info)
+
+
+def _prepared(data: Data, policies: Policies, known: Verdicts | None) -> images.Prepared:
+    """Check a picture, but for what is known to be good, and change it where it must be.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    digest = hashlib.sha256(data).digest() if known else b""
+    verdict = known.get(digest) if known else None
+    prepared = images.prepare(
+        data,
+        turn=policies.exif == "apply",
+        formats=policies.formats,
+        max_side=policies.max_side,
+        check="none" if verdict else policies.check,
+    )
+    if verdict:
+        return replace(prepared, source=verdict)
+    if known and prepared.source.format in {"jpeg", "png"}:
+        known.put(digest, prepared.source)
+    return prepared
 
 
 def dropped(what: Literal["picture", "box"], where: str, code: str, value: str) -> Change:
@@ -226,7 +242,7 @@ def add(total: Account, account: Account) -> None:
     total.max_boxes = max(total.max_boxes, account.max_boxes)
     total.smallest = min(filter(None, (total.smallest, account.smallest)), default=None)
     total.extent = _wider(total.extent, account.extent) if account.extent else total.extent
-    total.findings += account.findings
+    total.findings += account.findings.told()
 
 
 def _save(job: Job, work: Path, shard: records.Shard, account: Account) -> None:
@@ -235,11 +251,11 @@ def _save(job: Job, work: Path, shard: records.Shard, account: Account) -> None:
         "shard": {"count": shard.count, "bytes": shard.bytes, "sha256": shard.sha256},
         "account": account,
     }
-    leave(work / f"{job.name}{ACCOUNT}", json.dumps(saved, default=_fields))
+    leave(work / f"{job.name}{ACCOUNT}", json.dumps(saved, default=_plain))
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__}
+def _plain(value: Any) -> Any:
+    return value.told() if isinstance(value, Tally) else {name: getattr(value, name) for name in value.__slots__}
 
 
 def _saved(name: str, work: Path) -> dict[str, Any]:
@@ -248,6 +264,8 @@ def _saved(name: str, work: Path) -> dict[str, Any]:
 
 
 def _account(saved: dict[str, Any]) -> Account:
+    findings = Tally()
+    findings += [Finding(**finding) for finding in saved["findings"]]
     return Account(
         **{
             **saved,
@@ -255,7 +273,7 @@ def _account(saved: dict[str, Any]) -> Account:
             "smallest": saved["smallest"] and tuple(saved["smallest"]),
             "extent": saved["extent"] and tuple(saved["extent"]),
             "ledger": [Change(**change) for change in saved["ledger"]],
-            "findings": [Finding(**finding) for finding in saved["findings"]],
+            "findings": findings,
         }
     )
 

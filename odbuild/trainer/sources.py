@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from .dataset import Dataset, Picture
 from .errors import OdbuildError
-from .findings import Finding, Rule, place, quote
+from .findings import Rule, Tally, place, quote
 from .images import ImageError
+from .packed import pack
 
 MOST_BYTES = 1 << 29
 """Size of a picture's file that is still opened; a record must stay below the 2 GB of a protobuf message."""
@@ -52,34 +53,31 @@ class Survey:
     Attributes:
         pictures: those whose files can be opened, sorted by key.
         prints: the fingerprint of each: equal for equal content, and for nothing else.
+        lengths: the bytes of each.
         findings: files that cannot be used, and equal files.
     """
 
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: Sequence[Picture]
     prints: list[bytes] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    lengths: "array[int]" = field(default_factory=lambda: array("q"))
+    findings: Tally = field(default_factory=Tally)
     _sizes: "array[int]" = field(default_factory=lambda: array("q"))
     _changed: "array[int]" = field(default_factory=lambda: array("q"))
     _inodes: "array[int]" = field(default_factory=lambda: array("Q"))
 
-    def source(self, index: int) -> Source:
-        """Return where the bytes of one picture lie."""
-        picture, size = self.pictures[index], self._sizes[index]
-        file, offset, length = _spot(picture, size)
-        return Source(file, offset, length, size, self._changed[index], self._inodes[index])
+    def source(self, index: int, picture: Picture) -> Source:
+        """Return where the bytes of the picture of this index lie."""
+        span, size = picture.span, self._sizes[index]
+        file, offset = (picture.key, 0) if span is None else (span.file, span.offset)
+        return Source(file, offset, self.lengths[index], size, self._changed[index], self._inodes[index])
 
-    def length(self, index: int) -> int:
-        """Return the bytes of one picture."""
-        span = self.pictures[index].span
-        return self._sizes[index] if span is None else span.length
-
-    def add(self, picture: Picture, status: os.stat_result, content: bytes) -> None:
-        """Take up a picture whose fingerprint is that of these bytes and of its length."""
-        self.pictures.append(picture)
+    def add(self, status: os.stat_result, length: int, sample: bytes) -> None:
+        """Take up the next picture: its file, its bytes, and some of them."""
+        self.prints.append(_print(b"%d:" % length + sample))
+        self.lengths.append(length)
         self._sizes.append(status.st_size)
         self._changed.append(status.st_mtime_ns)
         self._inodes.append(status.st_ino)
-        self.prints.append(_print(b"%d:" % self.length(len(self.pictures) - 1) + content))
 
 
 def survey(dataset: Dataset) -> Survey:
@@ -88,14 +86,18 @@ def survey(dataset: Dataset) -> Survey:
     Samples that are equal are proven by reading the files whole. Equal files share a fingerprint, which stays what
     it was; different ones whose samples agree, such as drawings on a white ground, get one of their whole content.
     """
-    seen = Survey()
+    seen = Survey(pictures=dataset.pictures)
     root = f"{dataset.root}/"
+    lost = set()
     for picture in dataset.pictures:
         try:
             _look(seen, root, picture)
         except ImageError as error:
             seen.findings.append(broken(error).at(place(picture.key)))
-    _tell_apart(seen, root)
+            lost.add(picture.key)
+    if lost:
+        seen.pictures = pack(picture for picture in dataset.pictures if picture.key not in lost)
+    _tell_apart(seen, str(dataset.root))
     return seen
 
 
@@ -144,23 +146,17 @@ def _look(seen: Survey, root: str, picture: Picture) -> None:
         file = os.open(root + (picture.key if span is None else span.file), os.O_RDONLY | os.O_CLOEXEC)
         try:
             status = os.fstat(file)
-            _, offset, length = _spot(picture, status.st_size)
+            offset, length = (0, status.st_size) if span is None else (span.offset, span.length)
             if length > MOST_BYTES:
                 raise ImageError("IMG106", f"the file is larger than {MOST_BYTES:,} bytes", "shrink it")
-            sample = min(SAMPLE, length)
-            content = os.pread(file, sample, offset + (length - sample) // 2)
+            some = min(length, SAMPLE)
+            sample = os.pread(file, some, offset + (length - some) // 2)
         finally:
             os.close(file)
     except OSError as error:
         why = f"the file cannot be read: {error.strerror}"
         raise ImageError("IMG101", why, "make it readable") from error
-    seen.add(picture, status, content)
-
-
-def _spot(picture: Picture, size: int) -> tuple[str, int, int]:
-    """Return file, offset and length of a picture whose file has that size."""
-    span = picture.span
-    return (picture.key, 0, size) if span is None else (span.file, span.offset, span.length)
+    seen.add(status, length, sample)
 
 
 def _fill(file: int, view: memoryview, offset: int) -> int:
@@ -176,15 +172,18 @@ def _fill(file: int, view: memoryview, offset: int) -> int:
 
 def _tell_apart(seen: Survey, root: str) -> None:
     """Give files whose samples agree but which differ fingerprints of their own, and book those that are equal."""
-    reader = Reader(root.removesuffix("/"))
+    reader = Reader(root)
     for alike in _alike(seen.prints):
-        whole = [hashlib.sha256(reader.read(seen.source(index))).digest() for index in alike]
-        first: dict[bytes, int] = {}
-        for index, digest in zip(alike, whole, strict=True):
-            other = first.setdefault(digest, index)
-            if other != index:
-                same = f"same as {quote(seen.pictures[other].key)}"
-                seen.findings.append(_DUPLICATE.at(place(seen.pictures[index].key), same))
+        pictures = [seen.pictures[index] for index in alike]
+        whole = [
+            hashlib.sha256(reader.read(seen.source(index, picture))).digest()
+            for index, picture in zip(alike, pictures, strict=True)
+        ]
+        first: dict[bytes, str] = {}
+        for picture, digest in zip(pictures, whole, strict=True):
+            other = first.setdefault(digest, picture.key)
+            if other != picture.key:
+                seen.findings.append(_DUPLICATE.at(place(picture.key), f"same as {quote(other)}"))
         if len(first) > 1:
             for index, digest in zip(alike, whole, strict=True):
                 seen.prints[index] = _print(digest)

@@ -5,8 +5,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from ..dataset import Dataset, used_labels
+from ..dataset import Dataset, in_order
 from ..findings import Finding, Rule, quote
+from ..packed import count_labels
 from .catalogue import rule
 from .data import Data
 
@@ -101,7 +102,7 @@ def few(data: Data) -> Iterator[Finding]:
     Ten are the least to try with, fifty a good beginning.
     """
     counts = _counts(data)
-    for label in used_labels(data.dataset.declared, data.dataset.pictures):
+    for label in in_order(data.dataset.declared, counts):
         if counts[label] < ENOUGH_BOXES:
             kind = _FEW if counts[label] < FEW_BOXES else _SOME
             yield kind.at("labels", f"{quote(label)} has {counts[label]}")
@@ -136,7 +137,7 @@ def odd_name(data: Data) -> Iterator[Finding]:
 
 
 def _counts(data: Data) -> Counter[str]:
-    return Counter(box.label for _, box in data.boxes())
+    return count_labels(data.dataset.pictures)
 
 
 def _near(label: str, known: Iterable[str]) -> str:
