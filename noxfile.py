@@ -3,7 +3,10 @@
 nox -s bundle -- MODEL               make trainer.zip
 nox -s rehearse -- MODEL [DATASET]   run it here as the training service does
 nox -s models [-- NAME]              choose a model
-nox -s docs                          make docs/models.md from the catalogue again
+nox -s validate -- PATH...           check data, records, configs and bundles before a run is paid for
+nox -s rules [-- CODE]               list the rules of it, or explain one
+nox -s docs                          make the pages of docs/ that come from data again
+nox -s zoo-matrix [-- NAME...]       build, train a step, export and restore every model; goes on where it stopped
 nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
 nox -s tests -- PYTEST_ARGUMENTS     some of the tests
 """
@@ -68,10 +71,34 @@ def models(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def validate(session: nox.Session) -> None:
+    """Check datasets, records, configs, bundles (nox -s validate -- DATASET --model ssd_mobilenet_v2)."""
+    odbuild(session, "validate")
+
+
+@nox.session(default=False)
+def rules(session: nox.Session) -> None:
+    """List the rules, or explain one (nox -s rules -- BOX202)."""
+    odbuild(session, "rules")
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """Make the documentation's pages that come from the catalogue again."""
+    """Make the documentation's pages that come from the catalogues again."""
     install(session, "-e", ".")
     session.run("python", "-c", "from odbuild import models; models.write_pages('docs')")
+    session.run("python", "-c", "from odbuild import rulebook; rulebook.write_page('docs')")
+
+
+@nox.session(default=False, name="zoo-matrix")
+def zoo_matrix(session: nox.Session) -> None:
+    """Try every model of the catalogue for a minute each, and make the pages of it again."""
+    install(session, "--no-deps", "-r", TENSORFLOW)
+    install(session, "-e", ".")
+    session.run(
+        "python", "-c", "import sys; from odbuild import matrix; matrix.session(sys.argv[1:])", *session.posargs
+    )
+    session.notify("docs")
 
 
 @nox.session(default=False)

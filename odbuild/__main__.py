@@ -17,6 +17,7 @@ from .models import Export, Sort
 from .trainer.recipe import Boxes, Exif, Negatives, Zoo
 
 OK, FAILED, BUG, INTERRUPTED = 0, 1, 70, 130
+"""Beside 2 for wrong usage; `validate` also ends with 1 for findings and 3 for what cannot be read at all."""
 
 CHOICES = (
     "checkpoint",
@@ -39,7 +40,7 @@ MACHINE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EN
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 is success, 1 failed work, 2 wrong usage, 70 a bug, 130 an interrupt.
+    0 is success, 1 failed work or findings, 2 wrong usage, 3 broken data, 70 a bug, 130 an interrupt.
     """
     # A path may hold bytes that the terminal's encoding lacks; that must not end a finished build.
     for stream in (sys.stdout, sys.stderr):
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         arguments = _parser().parse_args(argv)
-        arguments.run(arguments)
+        code: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except OdbuildError as error:
         return _fail(str(error), error.exit_code)
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed_by_machine(error)
     except Exception:  # noqa: BLE001  the one place where a bug gets its exit code, traceback and all
         return _bug()
-    return OK
+    return code or OK
 
 
 def _bundle(arguments: argparse.Namespace) -> None:
@@ -115,6 +116,28 @@ def _models(arguments: argparse.Namespace) -> None:
         _say(f"{len(found)} of {len(zoo.models())} models; odbuild models NAME tells all of one")
 
 
+def _validate(arguments: argparse.Namespace) -> int:
+    from . import archive, reports, settings
+    from .check import Options, check
+
+    given = {**settings.load(Path.cwd()), **vars(arguments)}
+    options = Options(**{name: given[name] for name in Options.__dataclass_fields__ if name in given})
+    report = check(arguments.paths, options)
+    text = reports.render(report, arguments.output_format)
+    if arguments.output is None:
+        print(text, end="")
+    else:
+        archive.write_bytes(arguments.output, text.encode())
+        print(arguments.output)
+    return report.exit_code(options.fail_on)
+
+
+def _rules(arguments: argparse.Namespace) -> None:
+    from . import rulebook
+
+    print(rulebook.listing() if arguments.code is None else rulebook.details(arguments.code))
+
+
 def _finished(arguments: argparse.Namespace) -> Path | None:
     """Return the zip to rehearse where one is named: its choices are made."""
     if not arguments.model.endswith(".zip"):
@@ -148,11 +171,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_bundle(commands)
     _add_rehearse(commands)
     _add_models(commands)
+    _add_validate(commands)
+    _add_rules(commands)
     return parser
 
 
 def _add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -225,6 +250,62 @@ def _add_models(commands: Any) -> None:
         default=None,
         help="draw speed against mAP into FILE.svg or FILE.png, NAME marked",
     )
+
+
+def _add_validate(commands: Any) -> None:
+    summary = "Check datasets, records, label maps, configs, checkpoints and bundles before a run is paid for."
+    parser = _add_command(commands, "validate", _validate, summary)
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a file or folder to check")
+    parser.add_argument("--model", metavar="NAME", help="add what depends on the model that the data is to train")
+    parser.add_argument("--select", type=_codes, metavar="CODES", help="only these rules, such as BOX,IMG101")
+    parser.add_argument("--ignore", type=_codes, metavar="CODES", help="not these rules")
+    parser.add_argument(
+        "--severity",
+        type=_level,
+        action=_Levels,
+        metavar="CODE=LEVEL",
+        help="take a rule's findings for error, warning or info; repeatable",
+    )
+    parser.add_argument(
+        "--fail-on",
+        choices=("error", "warning", "info", "never"),
+        help="the mildest finding that makes the exit code 1 (default: error)",
+    )
+    parser.add_argument("--format", metavar="NAME", help="the datasets' format (default: recognised)")
+    parser.add_argument(
+        "--check",
+        choices=("none", "structure", "decode"),
+        help="how far pictures are checked: headers, whole files, or every coded pixel (default: decode)",
+    )
+    parser.add_argument("--jobs", type=_count, metavar="N", help="processes (default: one a processor)")
+    parser.add_argument(
+        "--output-format",
+        choices=("text", "json", "junit", "github", "sarif", "html"),
+        default="text",
+        help="form of the report (default: text)",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", default=None, help="write the report there")
+
+
+def _add_rules(commands: Any) -> None:
+    parser = _add_command(commands, "rules", _rules, "List the rules, or explain one.")
+    parser.add_argument("code", metavar="CODE", nargs="?", default=None, help="explain this one, such as BOX202")
+
+
+class _Levels(argparse.Action):
+    """Gather `--severity CODE=LEVEL` into one table."""
+
+    def __call__(self, _parser: Any, namespace: Any, values: Any, _option: Any = None) -> None:
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **dict([values])})
+
+
+def _codes(word: str) -> tuple[str, ...]:
+    return tuple(code.strip() for code in word.split(",") if code.strip())
+
+
+def _level(word: str) -> tuple[str, str]:
+    code, _, level = word.partition("=")
+    return code.strip(), level.strip()
 
 
 def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:

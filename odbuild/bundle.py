@@ -128,6 +128,7 @@ def _recipe(request: Request, model: Model, start: Weights) -> Recipe:
         # Another model's config is not called by that model's name.
         config=f"{model.name}.config" if model.assumed else Path(model.config).name,
         checkpoint=start.checkpoint,
+        footprint=model.footprint,
         batch_size=request.batch_size,
         validation=request.validation,
         boxes=request.boxes,

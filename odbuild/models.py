@@ -6,15 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from . import archive, plot, zoo
+from . import archive, outcomes, plot, zoo
 from .errors import UsageError
-from .trainer.recipe import Zoo
+from .trainer import batch
+from .trainer.recipe import Footprint, Zoo
 from .zoo import Model
 
 Sort: TypeAlias = Literal["zoo", "name", "ms", "map"]
 Export: TypeAlias = Literal["saved_model", "frozen_graph", "tflite"]
 
 HEADER = ("name", "zoo", "ms", "mAP", "input", "exports", "notes")
+
+CARD = 16 << 30
+"""Bytes of the card that memory is told for: what the smaller ones of training services have."""
 
 EDGE = plot.Series(name="on its edge device", colour="#1f77b4", filled=False)
 GONE = plot.Series(name="cannot be trained", colour="#999999", filled=False)
@@ -116,6 +120,8 @@ def _notes(model: Model) -> Iterator[str]:
         yield f"{model.metric} on {model.dataset}"
     if model.quantization_aware and not model.unavailable:
         yield "made for integers, trained in floating point"
+    if model.meta_architecture == "context_rcnn":
+        yield "trained without what it knew of a camera's other pictures"
     if model.assumed and not model.unavailable:
         yield "config of its closest relative"
 
@@ -139,13 +145,15 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     device = f" on {model.edge_device}" if model.edge_device else ""
     yield "also called", ", ".join(model.names[1:])
     yield "zoo", f"{model.zoo.upper()}, trained on {model.dataset}"
-    yield "network", f"{model.meta_architecture} of {model.feature_extractor}"
+    yield "network", f"{model.meta_architecture} with the feature extractor {model.feature_extractor}"
     yield "input", f"{_input(model)} pixels{kept}"
     yield "speed", f"{model.speed_ms:g} ms a picture{device}" if model.speed_ms else ""
     yield "COCO mAP", f"{model.coco_map:g}{quantized}" if model.coco_map else ""
     yield "mAP", f"{model.other_map:g}, {model.metric}" if model.other_map else ""
     yield "exports", ", ".join(model.exports)
-    yield "quantization", "trained for integers by the zoo, in floating point here" * model.quantization_aware
+    here = "" if model.unavailable else ", in floating point here"
+    yield "quantization", f"trained for integers by the zoo{here}" if model.quantization_aware else ""
+    yield "memory", _memory(model.footprint) if model.footprint else ""
     yield "config", model.config
     for assumption in model.assumed:
         yield "assumed", assumption
@@ -157,6 +165,14 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
         yield "unavailable", model.unavailable
     else:
         yield "to bundle", f"odbuild bundle {handle(model)}"
+
+
+def _memory(held: Footprint) -> str:
+    """Return what a training step takes, and what that means for a card."""
+    taken = batch.SLACK * held.activations_mb / 1000
+    count = batch.fitting(held, CARD)
+    room = f"room for {count} on" if count else "more than"
+    return f"about {taken:.2g} GB a picture in training, {room} a card of {CARD >> 30} GiB"
 
 
 def write_plot(models: Sequence[Model], chosen: Model | None, target: Path) -> None:
@@ -194,13 +210,17 @@ def _point(model: Model, *, chosen: bool = False) -> plot.Point:
 
 
 def pages() -> dict[str, str]:
-    """Return the pages of the documentation that are made from the catalogue: file name to text."""
+    """Return the pages of the documentation that are made from the catalogue and from what was tried of it.
+
+    The texts by their file names.
+    """
     picture = plot.svg([_point(model) for model in zoo.models() if _drawable(model)])
-    return {"models.md": "\n".join(_page()), "models.svg": picture}
+    matrix = outcomes.page(outcomes.tried())
+    return {"models.md": "\n".join(_page()), "models.svg": picture, "zoo-matrix.md": matrix}
 
 
 def write_pages(folder: str | Path) -> None:
-    """Write the documentation's pages that are made from the catalogue."""
+    """Write the documentation's pages that are made from the catalogue and from what was tried of it."""
     Path(folder).mkdir(exist_ok=True)
     for name, text in pages().items():
         Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
@@ -210,9 +230,9 @@ INTRODUCTION = """\
 <!-- Made from odbuild/zoo.toml by `nox -s docs`: edit that. -->
 # Models
 
-All {count} detectors of the two TensorFlow zoos that output boxes only. {trainable} of them make a bundle.
-The project itself has rehearsed `faster_rcnn_resnet101`, `ssd_mobilenet_v1`, `ssdlite_mobilenet_v2` and
-`ssd_mobilenet_v2_fpnlite_320x320`; rehearse any other before you pay for it.
+All {count} detectors of the two TensorFlow zoos that output boxes only. {trainable} of them make a bundle, and
+{passed} were built, trained for a step, exported and restored on the project's own machine:
+[the zoo matrix](zoo-matrix.md) tells of each. Rehearse the one that you choose before you pay for it.
 
 Speeds and mAP are the zoos' own: of the TF1 zoo on a GeForce GTX TITAN X with 600x600 pictures, of the TF2 zoo on
 hardware that it does not tell, so compare within one zoo. mAP is COCO's (mAP@[.5:.95]) where the notes say nothing
@@ -230,7 +250,8 @@ odbuild models ssd_mobilenet_v2 --plot models.svg
 
 def _page() -> Iterator[str]:
     trainable = sum(not model.unavailable for model in zoo.models())
-    yield INTRODUCTION.format(count=len(zoo.models()), trainable=trainable)
+    passed = sum(not outcome.failed for outcome in outcomes.tried().values())
+    yield INTRODUCTION.format(count=len(zoo.models()), trainable=trainable, passed=passed)
     for which in get_args(Zoo):
         yield f"\n## {which.upper()} zoo\n"
         yield from _markdown(

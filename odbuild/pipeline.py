@@ -130,6 +130,7 @@ class _Remarked:
 
 def _remark(old: Sequence[_Remarked], new: Sequence[str], change: Change) -> list[_Remarked]:
     """Carry remarks over to the lines after a change, and put the change's own where it begins."""
+    name = change.field.rpartition(".")[2]  # the lines around it show where it belongs
     told = False
     waiting: tuple[str, ...] = ()
     out: list[_Remarked] = []
@@ -140,7 +141,7 @@ def _remark(old: Sequence[_Remarked], new: Sequence[str], change: Change) -> lis
         else:
             waiting += tuple(remark for each in old[start:end] for remark in each.remarks)
             line = new[first] if first < last else old[start].line
-            waiting += () if told else (f"{line[: -len(line.lstrip())]}# {change.field}: {change.reason}",)
+            waiting += () if told else (f"{line[: -len(line.lstrip())]}# {name}: {change.reason}",)
             told = True
             kept = [()] * (last - first)
         for line, remarks in zip(new[first:last], kept, strict=True):
@@ -160,7 +161,7 @@ def as_catalogued(config: Message, model: Model) -> Iterator[Change]:
     if not model.assumed:
         return
     which = f"model.{config.model.WhichOneof('model')}"
-    reason = f"that of {model.name}, which has no config of its own"
+    reason = "the model's own; this config is its closest relative's"
     yield from _set(config, f"{which}.feature_extractor.type", model.feature_extractor, reason)
     if model.resizer == "fixed_shape":
         for name, value in zip(("height", "width"), model.input_size, strict=True):
@@ -169,7 +170,7 @@ def as_catalogued(config: Message, model: Model) -> Iterator[Change]:
 
 def no_masks(config: Message) -> Iterator[Change]:
     """Leave out the third stage, which learns masks from masks."""
-    reason = "it learns masks from masks, and the data are boxes"
+    reason = "masks are learned from masks, and the data are boxes"
     if config.model.WhichOneof("model") == "faster_rcnn" and config.model.faster_rcnn.number_of_stages == 3:
         network = "model.faster_rcnn"
         head = f"{network}.second_stage_box_predictor.mask_rcnn_box_predictor"
@@ -187,7 +188,7 @@ def no_masks(config: Message) -> Iterator[Change]:
 
 def no_keypoints(config: Message) -> Iterator[Change]:
     """Leave out what learns and measures keypoints."""
-    reason = "it is for keypoints, and the data are boxes"
+    reason = "for keypoints, and the data are boxes"
     if config.model.WhichOneof("model") == "center_net":
         yield from _clear(config, "model.center_net.keypoint_estimation_task", reason)
         yield from _clear(config, "model.center_net.keypoint_label_map_path", reason)
@@ -239,7 +240,7 @@ def no_quantization(config: Message) -> Iterator[Change]:
 def checkpoint_type(config: Message, model: Model) -> Iterator[Change]:
     """Say what the zoo's checkpoint is: left unsaid, upstream takes it for a classifier and restores less."""
     kind = model.checkpoint.type
-    reason = f"what the zoo's checkpoint of {model.name} is"
+    reason = "the kind of the zoo's checkpoint"
     yield from _set(config, "train_config.fine_tune_checkpoint_type", kind, reason)
     if model.zoo == "tf1":
         detection = kind == "detection"
@@ -267,15 +268,18 @@ def coco_metrics(config: Message) -> Iterator[Change]:
     """Measure boxes as COCO does, whatever metric the sample was tuned for."""
     reason = "the metric that every model is compared by"
     yield from _set_all(config, "eval_config.metrics_set", ("coco_detection_metrics",), reason)
+    reason = "metrics would be named by labels, which may hold any characters"
+    yield from _clear(config, "eval_config.include_metrics_per_category", reason)
 
 
 def whole_evaluation(config: Message) -> Iterator[Change]:
     """Evaluate each picture of the validation split once, as often as asked."""
-    yield from _clear(config, "eval_config.num_examples", "COCO's count; the split's own size counts")
+    yield from _clear(config, "eval_config.num_examples", "the count of another data set")
     yield from _clear(config, "eval_config.max_evals", "evaluation would stop for good after so many rounds")
     yield from _set(config, "eval_config.batch_size", 1, "a larger batch would drop the last pictures")
     yield from _set(config, "eval_input_reader[0].shuffle", False, "the same order in every run")
     yield from _set(config, "eval_input_reader[0].num_epochs", 1, "each picture counts once")
+    yield from _set(config, "eval_input_reader[0].sample_1_of_n_examples", 1, "every picture counts")
 
 
 def no_paths(config: Message) -> Iterator[Change]:

@@ -109,7 +109,8 @@ def _found(choice: Choice, model: Model, scratch: Path, say: Say) -> Path:
     """Return the prefix of the checkpoint to embed."""
     place = _downloaded(choice, model, say) if choice.wanted == "embed" else _located(Path(choice.wanted))
     if place.is_file() and _is_gzip(place):
-        return unpack(place, model.checkpoint.prefix, scratch, name=str(place))
+        known = model.checkpoint
+        return unpack(place, known.prefix, scratch, name=str(place), alternatives=known.alternatives)
     return checkpoint.find_prefix(place)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import OdbuildError, UsageError, did_you_mean
 from .resources import read_text
-from .trainer.recipe import Zoo
+from .trainer.recipe import Footprint, Zoo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +63,7 @@ class Model:
         metric: That metric.
         quantization_aware: Whether the zoo trained it for integers.
         tflite: Whether upstream's TFLite exporter takes it.
+        footprint: What a training step holds of it, where that was counted.
         unavailable: Why it cannot be trained, or None.
     """
 
@@ -86,6 +87,7 @@ class Model:
     metric: str | None = None
     quantization_aware: bool = False
     tflite: bool = False
+    footprint: Footprint | None = None
     unavailable: str | None = None
 
     @property
@@ -216,8 +218,11 @@ def _model(name: str, row: Any) -> Model:
     _check(f"{where}: checkpoint", row["checkpoint"], _ARCHIVE)
     if not row.get("config") and not row.get("unavailable"):
         raise OdbuildError(f"{where}: config is missing; only a model with `unavailable` does without")
-    checkpoint = Archive(**_with_tuples(row["checkpoint"]))
-    return Model(name=name, **_with_tuples(row) | {"checkpoint": checkpoint})
+    made: dict[str, Any] = {"checkpoint": Archive(**_with_tuples(row["checkpoint"]))}
+    if "footprint" in row:
+        _check(f"{where}: footprint", row["footprint"], _FOOTPRINT)
+        made["footprint"] = Footprint(**row["footprint"])
+    return Model(name=name, **_with_tuples(row) | made)
 
 
 def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,6 +299,8 @@ _MAP = _Field(
     accepts=lambda value: _is_number(value) and value <= 100,
     required=False,
 )
+_TABLE = _Field(expected="a table", accepts=lambda value: isinstance(value, dict))
+_MEGABYTES = _Field(expected="megabytes above 0, in whole numbers", accepts=_is_count)
 _FLAG = _Field(expected="true or false", accepts=lambda value: type(value) is bool, required=False)
 
 _MODEL: Mapping[str, _Field] = {
@@ -308,7 +315,7 @@ _MODEL: Mapping[str, _Field] = {
         accepts=lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)),
     ),
     "dataset": _NAME,
-    "checkpoint": _Field(expected="a table", accepts=lambda value: isinstance(value, dict)),
+    "checkpoint": _TABLE,
     "config": replace(_PATH, required=False),
     "assumed": _Field(expected="a list of sentences", accepts=_is_list_of(_is_sentence), required=False),
     "speed_ms": _Field(expected="milliseconds above 0", accepts=_is_number, required=False),
@@ -319,6 +326,7 @@ _MODEL: Mapping[str, _Field] = {
     "metric": replace(_WORDS, required=False),
     "quantization_aware": _FLAG,
     "tflite": _FLAG,
+    "footprint": replace(_TABLE, required=False),
     "unavailable": replace(_WORDS, required=False),
 }
 
@@ -331,5 +339,7 @@ _ARCHIVE: Mapping[str, _Field] = {
     "sha256": _Field(expected="64 lower-case hex digits", accepts=_is_digest(256), required=False),
     "sha384": _Field(expected="96 lower-case hex digits", accepts=_is_digest(384), required=False),
 }
+
+_FOOTPRINT: Mapping[str, _Field] = {"weights_mb": _MEGABYTES, "activations_mb": _MEGABYTES}
 
 _REFUSED: Mapping[str, _Field] = {"aliases": _NAMES, "reason": _WORDS, "nearest": _NAME}

@@ -3,15 +3,17 @@
 import contextlib
 import os
 import resource
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from hosts import Host, running
 from hypothesis import settings
 
-from odbuild import protos, upstream
+from odbuild import protos, sdists, upstream
 from odbuild.cache import cache_folder
 from odbuild.errors import OdbuildError
 from odbuild.protos import Protos
@@ -52,6 +54,18 @@ def upstream_tree() -> Upstream:
 def compiled(upstream_tree: Upstream) -> Protos:
     """Return upstream's protos, compiled."""
     return protos.compile_protos(upstream_tree, cache=cache_folder(), say=print)
+
+
+@pytest.fixture(scope="session")
+def unpacked(upstream_tree: Upstream, compiled: Protos, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Unpack both sdists, and return the PYTHONPATH that start.sh would set."""
+    pytest.importorskip("tensorflow")
+    folder = tmp_path_factory.mktemp("sdists")
+    for entry in sdists.build(upstream_tree, compiled, cache=cache_folder()):
+        with tarfile.open(fileobj=BytesIO(entry.data)) as packed:
+            packed.extractall(folder, filter="data")
+    places = (Path(__file__).resolve().parent.parent, folder / "object_detection-0.1", folder / "slim-0.1")
+    return os.pathsep.join(map(str, places))
 
 
 @pytest.fixture

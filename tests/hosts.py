@@ -92,6 +92,14 @@ def stalls(host: Host, handler: Any) -> None:
     host.released.wait(10)
 
 
+def silent(host: Host, _handler: Any) -> None:
+    host.released.wait(10)
+
+
+def babbles(_host: Host, handler: Any) -> None:
+    handler.wfile.write(b"\x00\xff this is no HTTP\r\n\r\n")
+
+
 def drips(host: Host, handler: Any) -> None:
     for byte in good(host, handler, upto=1):
         if host.released.wait(0.05):

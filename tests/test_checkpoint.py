@@ -45,9 +45,20 @@ def test_another_archive_than_the_catalogues_is_refused(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_archive_that_holds_no_checkpoint_is_not_kept(host: Host, tmp_path: Path) -> None:
-    host.content = tar_gz({"model/readme": b""})
-    with pytest.raises(OdbuildError, match="no checkpoint"):
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ({"model/readme": b""}, "no checkpoint"),
+        ({**MEMBERS, "model/../../evil": b""}, "refused as unsafe: its member .* leads out of it"),
+        ({**MEMBERS, "./model_2018/model.ckpt.index": b""}, "refused as unsafe: its member .* occurs twice"),
+        ({**MEMBERS, "model/zeros": bytes(40 << 20)}, "refused as unsafe: it unpacks to far more"),
+    ],
+)
+def test_an_archive_without_a_checkpoint_to_trust_is_not_kept(
+    members: Mapping[str, bytes], says: str, host: Host, tmp_path: Path
+) -> None:
+    host.content = tar_gz(members)
+    with pytest.raises(OdbuildError, match=says):
         fetch(host, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -61,6 +72,17 @@ def test_an_archive_that_is_there_is_proven_again(host: Host, tmp_path: Path) ->
         checkpoint.fetch_archive(wanted, archive, lambda _: None)
         assert archive.read_bytes() == host.content
     assert len(host.asked) == 1
+
+
+@pytest.mark.parametrize("there", ["model.ckpt-400000", "model.ckpt"])
+def test_either_place_of_a_checkpoint_is_fetched(there: str, host: Host, tmp_path: Path) -> None:
+    files = {f"m/fp32/{there}.{part}": b"right" for part in ("index", "data-00000-of-00001")}
+    others = {f"m/uint8/{there}.{part}": b"wrong" for part in ("index", "data-00000-of-00001")}
+    host.content = tar_gz({**files, **others})
+    wanted = Checkpoint(prefix="fp32/model.ckpt-400000", alternatives=("fp32/model.ckpt",), url=host.url)
+    prefix = checkpoint.fetch(wanted, tmp_path, lambda _: None)
+    assert prefix == tmp_path / "model.ckpt-400000"
+    assert {path.read_bytes() for path in checkpoint.files(prefix)} == {b"right"}
 
 
 def lay(folder: Path, *names: str) -> None:

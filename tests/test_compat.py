@@ -6,34 +6,13 @@ Each question is asked of a process of its own, since a shim changes the process
 import os
 import subprocess
 import sys
-import tarfile
-from io import BytesIO
-from pathlib import Path
 
 import pytest
 
-from odbuild import sdists
-from odbuild.cache import cache_folder
-from odbuild.protos import Protos
 from odbuild.trainer import compat
 from odbuild.trainer.runtime import rows
-from odbuild.upstream import Upstream
 
 pytestmark = pytest.mark.tensorflow
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def unpacked(upstream_tree: Upstream, compiled: Protos, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Unpack both sdists, and return the PYTHONPATH that start.sh would set."""
-    pytest.importorskip("tensorflow")
-    folder = tmp_path_factory.mktemp("sdists")
-    for entry in sdists.build(upstream_tree, compiled, cache=cache_folder()):
-        with tarfile.open(fileobj=BytesIO(entry.data)) as packed:
-            packed.extractall(folder, filter="data")
-    places = (REPOSITORY, folder / "object_detection-0.1", folder / "slim-0.1")
-    return os.pathsep.join(map(str, places))
 
 
 def ask(path: str, code: str) -> str:
@@ -94,3 +73,32 @@ for use in (LVIS, bipartite_matcher.image_ops.bipartite_match):
     told = ask(unpacked, code)
     assert "the LVIS metrics need the package lvis" in told
     assert "tensorflow.contrib, which is gone" in told
+
+
+def test_efficientnet_is_imported_where_one_is_built_and_not_before(unpacked: str) -> None:
+    code = """
+compat.install("tf2")
+from object_detection.builders import model_builder
+from object_detection.models import ssd_efficientnet_bifpn_feature_extractor as user
+import sys
+print([name for name in sys.modules if name.startswith("official.") and "vision" not in name])
+built = user.efficientnet_model.EfficientNet.from_name("efficientnet-b0", overrides={"rescale_input": False})
+print([built.get_layer(name).output.shape[-1] for name in user._EFFICIENTNET_LEVEL_ENDPOINTS.values()])
+"""
+    before, after = ask(unpacked, code).splitlines()
+    assert before == "[]"
+    # Channels at the strides 2 to 32: table 1 of EfficientNet's paper, arXiv:1905.11946.
+    assert after == "[16, 24, 40, 112, 320]"
+
+
+def test_nasnet_has_its_hyperparameters(unpacked: str) -> None:
+    code = """
+compat.install("tf1")
+import copy
+from nets.nasnet import nasnet
+one = nasnet.large_imagenet_config()
+other = copy.deepcopy(one)
+nasnet._update_hparams(other, is_training=False)
+print(one.num_cells, one.drop_path_keep_prob, other.drop_path_keep_prob)
+"""
+    assert ask(unpacked, code) == "18 0.7 1.0"

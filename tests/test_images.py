@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from odbuild.trainer import images
-from odbuild.trainer.images import ImageError, ImageInfo, inspect, prepare
+from odbuild.trainer.images import ImageError, ImageInfo, prepare
+from odbuild.trainer.jpeg import Data
 
 GOOD = {
     "baseline": pictures.jpeg(),
@@ -34,6 +35,10 @@ GOOD = {
 }
 STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM"]
 KEEP = {"turn": False, "formats": "transcode", "max_side": None}
+
+
+def inspect(data: Data) -> ImageInfo:
+    return images.inspect(data, check="decode")
 
 
 def _prepare(data: bytes, **changes: object) -> images.Prepared:

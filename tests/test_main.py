@@ -162,7 +162,7 @@ def test_an_explanation_prints_the_diff_and_makes_no_bundle(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert command_line.main(["bundle", "ssd_mobilenet_v1", "--offline", "--explain"]) == 0
-    assert "+    # train_config.optimizer.use_moving_average: the optimizer" in capsys.readouterr().out
+    assert "+    # use_moving_average: the optimizer" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

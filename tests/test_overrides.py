@@ -117,6 +117,7 @@ RUN = tuning.Run(
     zoo="tf2",
     steps=100,
     batch_size=4,
+    batch_reason="asked for",
     num_classes=2,
     max_boxes=3,
     train_records=("a",),
@@ -141,6 +142,7 @@ def test_the_learning_rate_is_scaled_to_the_batch_that_is_set(config: Any) -> No
             zoo="tf2",
             config="c",
             checkpoint=None,
+            footprint=None,
             batch_size=2,
             validation=0.2,
             boxes="clip",
@@ -150,6 +152,8 @@ def test_the_learning_rate_is_scaled_to_the_batch_that_is_set(config: Any) -> No
             overrides=asked,
         )
 
-    assert prepare._batch_size(recipe(), config) == 2
-    assert prepare._batch_size(recipe(("train_config.batch_size", "8")), config) == 8
+    by_option = prepare._batch(recipe(), config, pictures=1)
+    by_field = prepare._batch(recipe(("train_config.batch_size", "8")), config, pictures=1)
+    assert (by_option.size, by_option.reason) == (2, "asked for by --batch-size")
+    assert (by_field.size, by_field.reason) == (8, "asked for by --set")
     assert config.train_config.batch_size == 128

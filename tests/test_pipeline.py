@@ -221,7 +221,7 @@ def test_the_explanation_is_a_diff_to_the_bundled_config(
     expected.train_config.batch_size = 3
     assert parse(after, compiled) == expected
     for change in derived.changes:
-        assert f"# {change.field}: {change.reason}" in after
+        assert f"# {change.field.split('.')[-1]}: {change.reason}" in after
 
 
 def test_quantization_is_taken_out_and_said(upstream_tree: Upstream, compiled: Protos) -> None:

@@ -1,4 +1,4 @@
-"""A plan survives its file."""
+"""A plan survives its file, and a run goes by it."""
 
 from pathlib import Path
 
@@ -24,3 +24,15 @@ def test_evaluation_never_misses_the_last_step(steps: int) -> None:
     assert stages == sorted(set(stages))
     assert len(stages) <= run.EVALUATIONS
     assert len(stages) == 1 or stages[0] >= run.EVALUATE_FROM_STEPS
+
+
+@given(st.builds(plan.Plan, batch_size=st.integers(2, 64)))
+def test_a_step_too_large_for_the_memory_is_answered_by_half_of_it(prepared: plan.Plan) -> None:
+    told = str(run.too_small(prepared))
+    assert f"for {prepared.batch_size} pictures" in told
+    assert f"--batch-size {prepared.batch_size // 2}." in told
+
+
+@given(st.builds(plan.Plan, batch_size=st.just(1)))
+def test_one_picture_too_large_for_the_memory_is_not_halved(prepared: plan.Plan) -> None:
+    assert "--batch-size" not in str(run.too_small(prepared))

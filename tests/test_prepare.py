@@ -15,6 +15,7 @@ def recipe(start: Checkpoint | None) -> Recipe:
         zoo="tf2",
         config="c",
         checkpoint=start,
+        footprint=None,
         batch_size=None,
         validation=0.2,
         boxes="clip",

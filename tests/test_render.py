@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from odbuild import __version__, render, resources
 from odbuild.trainer import recipe
-from odbuild.trainer.recipe import Checkpoint, Recipe
+from odbuild.trainer.recipe import Checkpoint, Footprint, Recipe
 
 RECIPE = Recipe(
     model="ssd_mobilenet_v1_coco_2018_01_28",
     zoo="tf1",
     config="ssd_mobilenet_v1_coco.config",
     checkpoint=Checkpoint(prefix="model.ckpt"),
+    footprint=Footprint(weights_mb=27, activations_mb=78),
     batch_size=None,
     validation=0.2,
     boxes="clip",
@@ -38,6 +39,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 checkpoints = st.builds(
     Checkpoint,
     prefix=st.text(),
+    alternatives=st.lists(st.text(), max_size=2).map(tuple),
     url=st.none() | st.text(),
     size=st.none() | st.integers(),
     sha256=st.none() | st.text(),
@@ -48,6 +50,7 @@ recipes = st.builds(
     model=words,
     config=st.text(),
     checkpoint=st.none() | checkpoints,
+    footprint=st.none() | st.builds(Footprint),
     batch_size=st.none() | st.integers(),
     validation=st.floats(allow_nan=False, allow_infinity=False),
     max_side=st.none() | st.integers(),
@@ -56,10 +59,13 @@ recipes = st.builds(
 
 
 def literal(text: str) -> Recipe:
-    """Read the recipe back from a rendered script, by nothing but literals and the two names."""
+    """Read the recipe back from a rendered script, by nothing but literals and the three names."""
     tree = ast.parse(text)
     (call,) = (node.value for node in tree.body if isinstance(node, ast.Assign))
     return Recipe(**_fields(call))
+
+
+NAMES = {"Recipe": Recipe, "Checkpoint": Checkpoint, "Footprint": Footprint}
 
 
 def _fields(call: ast.expr) -> dict[str, Any]:
@@ -69,7 +75,8 @@ def _fields(call: ast.expr) -> dict[str, Any]:
 
 def _value(node: ast.expr) -> object:
     if isinstance(node, ast.Call):
-        return Checkpoint(**_fields(node))
+        assert isinstance(node.func, ast.Name)
+        return NAMES[node.func.id](**_fields(node))
     return ast.literal_eval(node)
 
 
@@ -82,7 +89,7 @@ def test_a_recipe_reads_back_from_the_script(wanted: Recipe) -> None:
 
 @given(recipes)
 def test_a_recipe_is_its_repr(wanted: Recipe) -> None:
-    assert eval(repr(wanted), {"Recipe": Recipe, "Checkpoint": Checkpoint}) == wanted  # noqa: S307  what repr says
+    assert eval(repr(wanted), dict(NAMES)) == wanted  # noqa: S307  what repr says
 
 
 def test_every_choice_of_a_recipe_is_written() -> None:

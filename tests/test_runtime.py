@@ -32,7 +32,7 @@ from odbuild.trainer.runtime.host import Host, canonical, installed_in, left_to_
 from odbuild.trainer.runtime.install import check_room
 from odbuild.trainer.runtime.interpreter import MINOR, REQUIREMENTS
 from odbuild.trainer.runtime.lock import Pin, missing, read_lock
-from odbuild.trainer.runtime.machine import describe, graphics, tell
+from odbuild.trainer.runtime.machine import card_memory, describe, graphics, tell
 from odbuild.trainer.runtime.markers import applies, marker_environment
 from odbuild.trainer.runtime.rows import Row, load_rows, pick
 from odbuild.trainer.runtime.state import MARK
@@ -42,8 +42,20 @@ ROWS = load_rows()
 LOCKS = [(row, device) for row in ROWS for device in ("cpu", "gpu")]
 #: Pins that trained, evaluated and exported on each row.
 TRIED = {
-    "tf2.15": {"numpy": "1.26.4", "protobuf": "4.25.9", "keras": "2.15.0", "tensorboard": "2.15.2"},
-    "tf2.21": {"numpy": "2.4.6", "protobuf": "7.36.2", "tf-keras": "2.21.0", "tensorboard": "2.21.0"},
+    "tf2.15": {
+        "numpy": "1.26.4",
+        "protobuf": "4.25.9",
+        "keras": "2.15.0",
+        "tensorboard": "2.15.2",
+        "tf-models-official": "2.15.0",
+    },
+    "tf2.21": {
+        "numpy": "2.4.6",
+        "protobuf": "7.36.2",
+        "tf-keras": "2.21.0",
+        "tensorboard": "2.21.0",
+        "tf-models-official": "2.20.0",
+    },
 }
 TRIED_ON_BOTH = {
     "tf-slim": "1.1.0",
@@ -54,6 +66,7 @@ TRIED_ON_BOTH = {
     "six": "1.17.0",
     "tensorflow-estimator": "2.15.0",
     "crc32c": "2.9.post0",
+    "pyyaml": "6.0.3",
 }
 PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
 PAYLOAD = REQUIREMENTS.parent
@@ -175,6 +188,13 @@ def test_the_pins_are_those_that_were_tried(row: Row, device: str) -> None:
     assert {name: held.get(name) for name in expected} == expected
     assert patch.startswith(row.tensorflow + ".")
     assert any(name.startswith("nvidia-") for name in held) == (device == "gpu")
+
+
+@pytest.mark.parametrize(("row", "device"), LOCKS)
+def test_tf_models_official_comes_alone(row: Row, device: str) -> None:
+    names = {pin.name for pin in lock(row, device)}
+    assert "tf-models-official" in names
+    assert not names & {"tensorflow-text", "tensorflow-datasets", "tensorflow-hub", "sentencepiece", "kaggle"}
 
 
 @pytest.mark.parametrize(("row", "device"), LOCKS)
@@ -347,23 +367,32 @@ def test_no_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "gpus"),
+    ("script", "gpus", "memory"),
     [
         (
-            "echo 'Tesla V100-SXM2-16GB, 535.1'; echo 'Tesla T4, 535.1'",
-            ("Tesla V100-SXM2-16GB, 535.1", "Tesla T4, 535.1"),
+            "echo 'Tesla V100-SXM2-16GB, 535.1, 16384 MiB'; echo 'Tesla T4, 535.1, 15360 MiB'",
+            ("Tesla V100-SXM2-16GB, 535.1, 16384 MiB", "Tesla T4, 535.1, 15360 MiB"),
+            15 << 30,
         ),
-        ("echo 'No devices were found'; exit 6", ()),
-        ("exit 0", ()),
+        (
+            "echo 'Tesla T4, 535.1, 15360 MiB'; echo 'MIG, 535.1, [N/A]'",
+            ("Tesla T4, 535.1, 15360 MiB", "MIG, 535.1, [N/A]"),
+            None,
+        ),
+        ("echo 'No devices were found'; exit 6", (), None),
+        ("exit 0", (), None),
     ],
 )
-def test_graphics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, gpus: tuple[str, ...]) -> None:
+def test_graphics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, gpus: tuple[str, ...], memory: int | None
+) -> None:
     if Path("/dev/nvidia0").exists():
         pytest.skip("this machine has a card")
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert graphics() == gpus
+    assert card_memory(gpus) == memory
 
 
 def test_describe(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def a_run(zoo: str = "tf1", **fields: Any) -> tuning.Run:
     defaults = {
         "steps": 300,
         "batch_size": 8,
+        "batch_reason": "what is asked of it",
         "num_classes": 2,
         "max_boxes": 7,
         "train_records": ("/data/train-00000-of-00001.record",),
@@ -135,26 +136,10 @@ def test_averages_turn_over_within_the_run(configs: Configs, steps: int) -> None
         assert window <= max(10, steps / tuning.AVERAGING_WINDOWS) * 1.01
 
 
-def test_a_config_that_neither_fixes_nor_pads_sizes_gets_one_picture_a_batch(
-    configs: Configs,
-) -> None:
-    seen = {}
-    for _, config in configs:
-        alone = tuning._unequal_sizes(config)
-        batch = tuning.default_batch_size(config, gpu=True, train_pictures=1000)
-        assert batch == 1 if alone else batch <= 16
-        seen[alone] = True
-    assert seen == {True: True, False: True}
-
-
 def test_a_batch_above_one_makes_sizes_equal(configs: Configs) -> None:
     for zoo, config in copies(configs):
         tuning.tune(config, a_run(zoo, batch_size=2))
-        assert not tuning._unequal_sizes(config)
-
-
-def test_a_batch_is_no_larger_than_the_data(configs: Configs) -> None:
-    assert all(tuning.default_batch_size(c, gpu=False, train_pictures=3) <= 3 for _, c in configs)
+        assert not tuning.unequal_sizes(config)
 
 
 def test_without_a_checkpoint_none_is_named(configs: Configs) -> None:
@@ -163,6 +148,18 @@ def test_without_a_checkpoint_none_is_named(configs: Configs) -> None:
         assert not config.train_config.fine_tune_checkpoint
         if config.model.WhichOneof("model") == "faster_rcnn":
             assert config.model.faster_rcnn.feature_extractor.batch_norm_trainable
+
+
+def test_an_ssd_s_base_network_obeys_unless_it_refuses_to(configs: Configs) -> None:
+    seen = set()
+    for zoo, config in copies([c for c in configs if c[1].model.WhichOneof("model") == "ssd"]):
+        if config.model.ssd.feature_extractor.conv_hyperparams.HasField("batch_norm"):
+            tuning.tune(config, a_run(zoo))
+            extractor = config.model.ssd.feature_extractor
+            refuses = "efficientnet" in extractor.type
+            assert extractor.override_base_feature_extractor_hyperparams is not refuses
+            seen.add(refuses)
+    assert seen == {True, False}
 
 
 def test_the_samples_of_the_zoo_lie_where_expected(upstream_tree: Upstream) -> None:

@@ -3,6 +3,9 @@
 import gzip
 import io
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from hosts import tar_gz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from odbuild import zoo
 from odbuild.errors import OdbuildError
 from odbuild.trainer import unpack as module
 from odbuild.trainer.unpack import unpack
@@ -41,10 +45,10 @@ def header(name: str, **fields: Any) -> tarfile.TarInfo:
     return info
 
 
-def take(packed: bytes, folder: Path, prefix: str = "model.ckpt") -> Path:
+def take(packed: bytes, folder: Path, prefix: str = "model.ckpt", *alternatives: str) -> Path:
     archive = folder / "a.tar.gz"
     archive.write_bytes(packed)
-    return unpack(archive, prefix, folder / "out", name="ARCHIVE")
+    return unpack(archive, prefix, folder / "out", name="ARCHIVE", alternatives=alternatives)
 
 
 def left(folder: Path) -> dict[str, bytes]:
@@ -105,6 +109,44 @@ def test_the_top_folder_does_not_matter(top: str, tmp_path: Path) -> None:
 def test_the_only_checkpoint_is_taken_under_the_wanted_name(tmp_path: Path) -> None:
     take(tar_gz({name.replace("model.ckpt", "other-7"): data for name, data in GOOD.items()}), tmp_path)
     assert left(tmp_path) == TAKEN
+
+
+LAYOUTS = [
+    (("fp32/model.ckpt-400000", "uint8/model.ckpt-400000"), "fp32/model.ckpt-400000"),
+    (("fp32/model.ckpt", "uint8/model.ckpt"), "fp32/model.ckpt"),
+    (("uint8/model.ckpt-400000", "uint8/model.ckpt"), "uint8/model.ckpt-400000"),
+    (("model.ckpt",), "model.ckpt"),
+]
+"""What archives of MobileDet are told to hold, and which of it counts; the last is told of none."""
+
+
+@pytest.mark.parametrize(("layout", "expected"), LAYOUTS)
+@pytest.mark.parametrize("name", ["ssd_mobiledet_edgetpu_coco", "ssd_mobiledet_dsp_coco"])
+def test_the_first_prefix_that_is_there_counts(
+    name: str, layout: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    known = zoo.find(name).checkpoint
+    files = {f"m/{each}.{part}": each.encode() for each in layout for part in ("index", "data-00000-of-00001")}
+    prefix = take(tar_gz(files), tmp_path, known.prefix, *known.alternatives)
+    assert prefix.name == "model.ckpt-400000"
+    assert set(left(tmp_path).values()) == {expected.encode()}
+
+
+@pytest.mark.parametrize("name", ["model.ckpt-400000", "model.ckpt"])
+def test_a_prefix_without_a_folder_has_alternatives_too(name: str, tmp_path: Path) -> None:
+    known = zoo.find("ssd_mobiledet_cpu_coco").checkpoint
+    files = {
+        f"m/{each}.{part}": each.encode() for each in (name, "x") for part in ("index", "data-00000-of-00001")
+    }
+    take(tar_gz(files), tmp_path, known.prefix, *known.alternatives)
+    assert set(left(tmp_path).values()) == {name.encode()}
+
+
+def test_two_of_none_of_the_prefixes_are_told_with_all_that_was_sought(tmp_path: Path) -> None:
+    files = {name.replace("model", kind): b"" for name in GOOD for kind in "ab"}
+    with pytest.raises(OdbuildError, match=r"the only 'x' or 'y'; found 'm/a\.ckpt', 'm/b\.ckpt'"):
+        take(tar_gz(files), tmp_path, "x", "y")
+    assert left(tmp_path) == {}
 
 
 def test_many_shards_stay_together(tmp_path: Path) -> None:
@@ -275,6 +317,21 @@ def test_a_full_disk_leaves_nothing(
     with full_disk(50_000), pytest.raises(OdbuildError, match="no space left"):
         unpack(tmp_path / "a.tar.gz", "model.ckpt", tmp_path / "out", name="ARCHIVE")
     assert left(tmp_path) == {}
+
+
+def test_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar.gz"
+    archive.write_bytes(tar_gz(GOOD))
+    code = (
+        "import os, signal, sys; from pathlib import Path; from odbuild.trainer import unpack\n"
+        "unpack._Stream.drain = lambda self: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "unpack.unpack(Path(sys.argv[1]), 'model.ckpt', Path(sys.argv[2]), name='a')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, archive, tmp_path / "out"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "out").iterdir())) == 1
+    take(tar_gz(GOOD), tmp_path)
+    assert left(tmp_path) == TAKEN
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

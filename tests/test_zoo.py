@@ -66,13 +66,9 @@ def test_a_model_that_is_no_boxes_model_gets_its_reason_and_the_nearest_one(name
 
 
 UNAVAILABLE = [
-    "faster_rcnn_nas_coco_2018_01_28",
-    "faster_rcnn_nas_lowproposals_coco_2018_01_28",
-    "context_rcnn_resnet101_snapshot_serengeti_2020_06_10",
     "spaghettinet_edgetpu_s_2021_10_13",
     "spaghettinet_edgetpu_m_2021_10_13",
     "spaghettinet_edgetpu_l_2021_10_13",
-    *(f"efficientdet_d{number}_coco17_tpu-32" for number in range(8)),
     "centernet_mobilenetv2fpn_512x512_coco17_od",
 ]
 
@@ -148,6 +144,12 @@ def _renamed(name: str) -> str:
         ('type = "detection"', 'type = "full"', "checkpoint: type = 'full'"),
         ('type = "detection"', 'type = "detection"\nsha256 = "ABC"', "checkpoint: sha256 = 'ABC'"),
         ('type = "detection"', 'type = "detection"\nsize = -1', "checkpoint: size = -1"),
+        ("[a_model.checkpoint]", "footprint = 1\n[a_model.checkpoint]", "footprint = 1; expected a table"),
+        (
+            "[a_model.checkpoint]",
+            "footprint = {weights_mb = 1, activations_mb = 0}\n[a_model.checkpoint]",
+            "footprint: activations_mb = 0; expected megabytes",
+        ),
         ("[a_model.checkpoint]", "[a_model.chekpoint]", "unknown key 'chekpoint'. Did you mean 'checkpoint'?"),
     ],
 )
@@ -209,7 +211,7 @@ def test_the_catalogue_agrees_with_the_facts(shared: Path) -> None:
             assert (model.other_map, model.metric) == (fact["map_value"], fact["map_metric"])
         assert fact["dataset"].startswith(model.dataset)
         assert model.quantization_aware == fact["quantization_aware"]
-        assert ("tf-models-official" in (model.unavailable or "")) == fact["needs_official"]
+        assert ("efficientnet" in model.feature_extractor) == fact["needs_official"]
         config = fact["pipeline_config"] or fact["closest_config"]
         assert model.config == (f"object_detection/{config}" if config else "")
         assert bool(model.assumed) == (config is not None and fact["pipeline_config"] is None)

@@ -107,7 +107,8 @@ def fetch(checkpoint: Checkpoint, folder: Path, say: Say, *, patience: Patience 
     archive = folder / "archive.tar.gz"
     fetch_archive(checkpoint, archive, say, patience=patience)
     try:
-        return unpack(archive, checkpoint.prefix, folder, name=str(checkpoint.url))
+        name, others = str(checkpoint.url), checkpoint.alternatives
+        return unpack(archive, checkpoint.prefix, folder, name=name, alternatives=others)
     finally:
         archive.unlink()
 

@@ -14,6 +14,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 ROWS = ("tf2.15", "tf2.21")
@@ -94,14 +95,31 @@ def _install_lvis() -> None:
     _module("lvis.eval", LVISEval=_refusing("LVISEval", why))
 
 
-def _install_official() -> None:
-    """`model_builder` imports EfficientNet from tf-models-official on TensorFlow 2 for every model."""
-    package = "official.vision.image_classification.efficientnet"
-    parts = package.split(".")
-    for depth in range(1, len(parts) + 1):
-        _module(".".join(parts[:depth]))
-    why = "EfficientDet models need the package tf-models-official, which this bundle does not carry"
-    _module(f"{package}.efficientnet_model", EfficientNet=_refusing("EfficientNet", why))
+EFFICIENTNET = "official.legacy.image_classification.efficientnet.efficientnet_model"
+
+
+def _efficientnet_has_moved() -> bool:
+    """Look at files alone: to import `official.vision` needs packages that no row has."""
+    found = importlib.util.find_spec("official")
+    places = (found and found.submodule_search_locations) or ()
+    return not any(Path(place, "vision", "image_classification", "efficientnet").is_dir() for place in places)
+
+
+def _install_efficientnet() -> None:
+    """`model_builder` imports EfficientNet on TensorFlow 2 for every model; tf-models-official 2.9 moved it.
+
+    It is imported where an EfficientDet is built, so that no other model depends on it.
+    """
+
+    def from_name(*arguments: Any, **named: Any) -> Any:
+        return importlib.import_module(EFFICIENTNET).EfficientNet.from_name(*arguments, **named)
+
+    efficientnet = types.SimpleNamespace(from_name=from_name)
+    # A module that is registered is imported without its parents, so that the real ones stay as they are.
+    _module(
+        "official.vision.image_classification.efficientnet",
+        efficientnet_model=types.SimpleNamespace(EfficientNet=efficientnet),
+    )
 
 
 class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -167,8 +185,15 @@ def _install_pillow_getsize() -> None:
         kind.getsize = getsize  # type: ignore[union-attr]
 
 
+class _HParams(types.SimpleNamespace):
+    """What NASNet of slim uses of `tf.contrib.training.HParams`: named values, one of which it changes."""
+
+    def set_hparam(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+
 def _install_contrib() -> None:
-    """`bipartite_matcher.py` and the exporter read tensorflow.contrib, gone since TensorFlow 2.0.
+    """`bipartite_matcher.py`, the exporter and NASNet read tensorflow.contrib, gone since TensorFlow 2.0.
 
     No config of the zoo uses the matcher. The profiler only prints counts of parameters and operations.
     """
@@ -182,6 +207,7 @@ def _install_contrib() -> None:
     for name in ("contrib", "contrib.image", "contrib.image.python", "contrib.image.python.ops"):
         _module(f"tensorflow.{name}")
     _module("tensorflow.contrib.image.python.ops.image_ops", bipartite_match=bipartite_match)
+    _module("tensorflow.contrib.training", HParams=_HParams)
     analyzer = types.SimpleNamespace(
         TRAINABLE_VARS_PARAMS_STAT_OPTIONS={}, FLOAT_OPS_OPTIONS={}, print_model_analysis=print_model_analysis
     )
@@ -292,7 +318,7 @@ def _estimator_names() -> types.ModuleType:
 
 SHIMS: Mapping[str, Shim] = {
     "lvis": Shim(needed=lambda: _missing("lvis"), install=_install_lvis),
-    "official": Shim(needed=lambda: _missing("official"), install=_install_official, zoos=("tf2",)),
+    "efficientnet": Shim(needed=_efficientnet_has_moved, install=_install_efficientnet, zoos=("tf2",)),
     "keras applications": Shim(
         needed=lambda: _missing("tensorflow.python.keras.applications"),
         install=_install_keras_applications,

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, get_args
 from . import examples, images, records
 from .dataset import Box, Dataset, Picture, spelled, used_labels
 from .errors import OdbuildError, UsageError
-from .findings import Change, Finding, Rule, errors, place, quote, render
+from .findings import Change, Finding, Rule, count, errors, place, quote, render
 from .labels import label_ids, to_pbtxt
 from .mend import BoxPolicy, mend, speck_finding, specks
 from .readers import locate, read
@@ -365,7 +365,9 @@ def _duplicates(checked: Iterable[_Checked]) -> Iterator[Finding]:
 def _stop_on_errors(job: _Job) -> None:
     wrong = errors(job.findings)
     if wrong:
-        raise OdbuildError(f"{job.dataset.root} has {len(wrong):,} errors; nothing was written.\n{render(wrong)}")
+        raise OdbuildError(
+            f"{job.dataset.root} has {count(wrong):,} errors; nothing was written.\n{render(wrong)}"
+        )
     if not any(row.picture.boxes for row in job.checked):
         lost = Counter(change.code for change in job.ledger if change.action == "dropped")
         why = ", ".join(f"{count:,} {code}" for code, count in sorted(lost.items()))

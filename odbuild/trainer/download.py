@@ -206,7 +206,11 @@ def _partial(url: str, target: Path) -> Iterator[_Partial]:
         _lock(file, path)
         part = _Partial(url, path, file)
         part.recall()
-        yield part
+        try:
+            yield part
+        finally:
+            if not part.have:
+                part.drop()
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

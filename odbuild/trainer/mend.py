@@ -1,11 +1,13 @@
 """Making boxes fit to train on: sorted, inside the picture, with an area; each change booked in the ledger."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .dataset import Box, Dataset, Picture, spelled, without
-from .findings import Action, Change, Finding, Rule, place
+from .findings import Action, Change, Finding, Rule, Tally, place
+from .packed import pack
 
 BoxPolicy = Literal["clip", "drop", "fail"]
 
@@ -28,6 +30,9 @@ _OUTSIDE = _odd_box("BOX201", "a box reaches outside the picture")
 _TURNED = _odd_box("BOX202", "a box has its edges the wrong way round")
 _SPECK = _odd_box("BOX202", "a box has no area or is smaller than one pixel")
 _SPECK["clip"] = _SPECK["drop"]
+_NO_NUMBER = Rule(
+    "BOX203", "error", "an edge of a box is no finite number", "find what wrote it, and redraw the box"
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,7 +40,7 @@ class _Books:
     """What mending gathers on its way."""
 
     policy: BoxPolicy
-    findings: list[Finding] = field(default_factory=list)
+    findings: Tally = field(default_factory=Tally)
     ledger: list[Change] = field(default_factory=list)
 
 
@@ -45,12 +50,15 @@ def mend(dataset: Dataset, policy: BoxPolicy) -> tuple[Dataset, list[Finding]]:
     Args:
         dataset: as read.
         policy: what to do with a box that is turned around or reaches outside: `clip` sorts and clips it, `drop`
-            leaves it out, `fail` leaves it out and makes it an error. A box without area is left out under each.
+            leaves it out, `fail` leaves it out and makes it an error. A box without area, or with an edge that is
+            no finite number, is left out under each.
     """
+    if all(map(_fits, dataset.pictures)):
+        return dataset, []
     books = _Books(policy=policy)
-    pictures = tuple(_mended_picture(books, picture) for picture in dataset.pictures)
+    pictures = pack(_mended_picture(books, picture) for picture in dataset.pictures)
     whole = replace(dataset, pictures=pictures, ledger=(*dataset.ledger, *books.ledger))
-    return whole, books.findings
+    return whole, books.findings.told()
 
 
 def specks(picture: Picture, width: int, height: int) -> tuple[Picture, tuple[Box, ...]]:
@@ -74,8 +82,12 @@ def speck_finding(where: str, value: str, policy: BoxPolicy) -> Finding:
     return _SPECK[policy].at(where, value)
 
 
+def _fits(picture: Picture) -> bool:
+    return all(0 <= box.xmin < box.xmax <= 1 and 0 <= box.ymin < box.ymax <= 1 for box in picture.boxes)
+
+
 def _mended_picture(books: _Books, picture: Picture) -> Picture:
-    if all(0 <= box.xmin < box.xmax <= 1 and 0 <= box.ymin < box.ymax <= 1 for box in picture.boxes):
+    if _fits(picture):
         return picture
     boxes = tuple(whole for box in picture.boxes for whole in _mended(books, place(picture.key, box.index), box))
     return replace(picture, boxes=boxes)
@@ -84,6 +96,10 @@ def _mended_picture(books: _Books, picture: Picture) -> Picture:
 def _mended(books: _Books, where: str, box: Box) -> Iterator[Box]:
     """Yield the box sorted and clipped as the policy says, unless it is left out."""
     seen = spelled(box)
+    if not all(map(math.isfinite, _sides(box))):
+        books.findings.append(_NO_NUMBER.at(where, seen))
+        books.ledger.append(_change("dropped", where, "BOX203", seen))
+        return
     outside = max(max(-edge, edge - 1) for edge in _sides(box))
     kept = True
     if box.xmin > box.xmax or box.ymin > box.ymax:

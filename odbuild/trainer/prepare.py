@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, config, convert, overrides, stage, state, tuning
+from . import batch, checkpoint, config, convert, overrides, stage, state, tuning
+from .batch import Batch, Room
 from .errors import OdbuildError, UsageError
 from .plan import Plan
 from .recipe import Recipe
@@ -121,13 +122,12 @@ def _checkpoint(recipe: Recipe) -> str | None:
 def _run(
     recipe: Recipe, steps: int, converted: convert.Converted, prefix: str | None, pipeline: Any
 ) -> tuning.Run:
-    batch = _batch_size(recipe, pipeline) or tuning.default_batch_size(
-        pipeline, gpu=_gpu(), train_pictures=converted.train.pictures
-    )
+    chosen = _batch(recipe, pipeline, converted.train.pictures)
     return tuning.Run(
         zoo=recipe.zoo,
         steps=steps,
-        batch_size=batch,
+        batch_size=chosen.size,
+        batch_reason=chosen.reason,
         num_classes=len(converted.labels),
         max_boxes=converted.max_boxes,
         train_records=tuple(str(shard.path) for shard in converted.train.shards),
@@ -138,18 +138,22 @@ def _run(
     )
 
 
-def _gpu() -> bool:
-    """Tell whether the run was set up for a graphics card."""
-    return state.read(Path(STATE) / "runtime.json").get("device") == "gpu"
+def _room() -> Room:
+    """Return what the run was set up for: a graphics card or the processor, and its memory."""
+    here = state.read(Path(STATE) / "runtime.json")
+    device = here.get("device", "cpu")
+    return Room(device=device, memory=here.get("gpu_memory" if device == "gpu" else "memory"))
 
 
-def _batch_size(recipe: Recipe, pipeline: Any) -> int | None:
-    """Return the batch that was asked for, so that the learning rate is scaled to it."""
-    if overrides.BATCH_SIZE not in dict(recipe.overrides):
-        return recipe.batch_size
+def _batch(recipe: Recipe, pipeline: Any, pictures: int) -> Batch:
+    """Return the batch that was asked for, so that the learning rate is scaled to it, or one that fits."""
     asked = copy.deepcopy(pipeline)
     tuple(overrides.apply(asked, recipe.overrides))
-    return int(asked.train_config.batch_size)
+    if overrides.BATCH_SIZE in dict(recipe.overrides):
+        return Batch(size=asked.train_config.batch_size, reason="asked for by --set")
+    if recipe.batch_size is not None:
+        return Batch(size=recipe.batch_size, reason="asked for by --batch-size")
+    return batch.choose(pipeline, asked, footprint=recipe.footprint, room=_room(), train_pictures=pictures)
 
 
 def _tell(changes: Sequence[tuning.Change]) -> None:
@@ -166,7 +170,7 @@ def _plan(recipe: Recipe, run: tuning.Run, converted: convert.Converted, result:
         zoo=recipe.zoo,
         steps=run.steps,
         batch_size=run.batch_size,
-        gpu=_gpu(),
+        gpu=_room().device == "gpu",
         pipeline=str(PIPELINE.absolute()),
         checkpoint=run.checkpoint,
         labels=converted.labels,

@@ -16,6 +16,7 @@ class Checkpoint:
     Attributes:
         prefix: Path of the checkpoint without `.index`: below the archive's one top folder where it is
             fetched, below `checkpoint/` where it is embedded.
+        alternatives: Other prefixes that the archive may have it under, best first.
         url: Where the archive (tar.gz) lies, https.
         size: Bytes of the archive, where known.
         sha256: Hex digest of the archive, where known.
@@ -23,10 +24,25 @@ class Checkpoint:
     """
 
     prefix: str
+    alternatives: tuple[str, ...] = ()
     url: str | None = None
     size: int | None = None
     sha256: str | None = None
     sha384: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """What a training step holds of a model, counted in its graph by `benchmarks/memory.py`.
+
+    Attributes:
+        weights_mb: Megabytes (1e6 bytes) of what is trained.
+        activations_mb: Megabytes that the backward pass reads of one picture's forward pass, at the size that
+            the config resizes to and with COCO's 90 classes.
+    """
+
+    weights_mb: int
+    activations_mb: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +54,7 @@ class Recipe:
         zoo: `tf1` trains with the Estimator loop, `tf2` with the TF2 loop.
         config: File name of the pipeline config beside start.sh.
         checkpoint: Pre-trained weights, or None to train from random ones.
+        footprint: What a training step holds of the model, where it is known.
         batch_size: Pictures a step, or None to choose by model and memory.
         validation: Fraction of the pictures kept for evaluation, 0 < validation < 1.
         boxes: What to do with boxes that leave the picture.
@@ -51,6 +68,7 @@ class Recipe:
     zoo: Zoo
     config: str
     checkpoint: Checkpoint | None
+    footprint: Footprint | None
     batch_size: int | None
     validation: float
     boxes: Boxes

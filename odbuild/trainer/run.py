@@ -64,7 +64,7 @@ def run(prepared: Plan, progress: Progress) -> int:
     """
     _require_gpu(prepared)
     _sweep(prepared.checkpoints)
-    trainer = _trainer(prepared, progress)
+    trainer = make_trainer(prepared, progress)
     found = _train(prepared, trainer, progress)
     if found is None:
         _say("stopped: the checkpoint is saved; start again with the same RESULT_DIR to go on")
@@ -104,11 +104,21 @@ def _within_limits(prepared: Plan, progress: Progress) -> int:
         if "No space left" in str(error) or "Disk quota" in str(error):
             raise OdbuildError(f"{prepared.result}: no space left. Free some and start again.") from error
         if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise OdbuildError(
-                f"the memory is too small for {prepared.batch_size} pictures a step. Make the bundle again with "
-                f"--batch-size {max(1, prepared.batch_size // 2)}, or with --max-side."
-            ) from error
+            raise too_small(prepared) from error
         raise
+
+
+def too_small(prepared: Plan) -> OdbuildError:
+    """Return the error of a step that did not fit the memory, with what to try next."""
+    if prepared.batch_size == 1:
+        return OdbuildError(
+            "the memory is too small for even one picture a step: take a machine with more, a model of smaller "
+            "pictures (`odbuild models`), or shrink those of this one (`odbuild bundle --set` its image_resizer)."
+        )
+    return OdbuildError(
+        f"the memory is too small for {prepared.batch_size} pictures a step. Make the bundle again with "
+        f"--batch-size {prepared.batch_size // 2}."
+    )
 
 
 def _require_gpu(prepared: Plan) -> None:
@@ -128,7 +138,8 @@ def _sweep(checkpoints: Path) -> None:
         shutil.rmtree(half, ignore_errors=True)
 
 
-def _trainer(prepared: Plan, progress: Progress) -> Trainer:
+def make_trainer(prepared: Plan, progress: Progress) -> Trainer:
+    """Return the trainer of the zoo that the model is of."""
     if prepared.zoo == "tf1":
         from . import train_tf1
 

@@ -46,6 +46,7 @@ class Run:
         zoo: `tf1` or `tf2`.
         steps: Training steps, at least 1.
         batch_size: Pictures a step.
+        batch_reason: Why so many.
         num_classes: Classes of the label map, without background.
         max_boxes: The most boxes in one picture.
         train_records: Paths of the training shards.
@@ -58,6 +59,7 @@ class Run:
     zoo: str
     steps: int
     batch_size: int
+    batch_reason: str
     num_classes: int
     max_boxes: int
     train_records: tuple[str, ...]
@@ -86,29 +88,21 @@ def tune(config: Message, run: Run) -> tuple[Change, ...]:
     return tuple(change for rule in rules for change in rule(config, run))
 
 
-def default_batch_size(config: Message, *, gpu: bool, train_pictures: int) -> int:
-    """Choose a batch that one machine holds: the sample's own, at most 16 on a GPU and 8 on a CPU.
-
-    Pictures of unequal sizes cannot share a batch, so a config that neither fixes nor pads the size gets 1.
-    """
-    if _unequal_sizes(config):
-        return 1
-    return max(1, min(int(config.train_config.batch_size), 16 if gpu else 8, train_pictures))
-
-
 def _model(config: Message) -> Message:
     return getattr(config.model, config.model.WhichOneof("model"))
 
 
-def _resizer(config: Message) -> Message:
+def resizer(config: Message) -> Message:
+    """Return the ImageResizer of a config, whatever its model."""
     return _model(config).image_resizer
 
 
-def _unequal_sizes(config: Message) -> bool:
-    resizer = _resizer(config)
+def unequal_sizes(config: Message) -> bool:
+    """Say whether pictures leave the resizer in unequal sizes, so that they cannot share a batch."""
+    resized = resizer(config)
     return bool(
-        resizer.WhichOneof("image_resizer_oneof") == "keep_aspect_ratio_resizer"
-        and not resizer.keep_aspect_ratio_resizer.pad_to_max_dimension
+        resized.WhichOneof("image_resizer_oneof") == "keep_aspect_ratio_resizer"
+        and not resized.keep_aspect_ratio_resizer.pad_to_max_dimension
     )
 
 
@@ -184,11 +178,11 @@ def _checkpoint(config: Message, run: Run) -> Iterator[Change]:
 
 
 def _batch(config: Message, run: Run) -> Iterator[Change]:
-    yield from _set(config.train_config, "batch_size", run.batch_size, "train_config", "what one machine holds")
-    if run.batch_size > 1 and _unequal_sizes(config):
+    yield from _set(config.train_config, "batch_size", run.batch_size, "train_config", run.batch_reason)
+    if run.batch_size > 1 and unequal_sizes(config):
         which = config.model.WhichOneof("model")
         yield from _set(
-            _resizer(config).keep_aspect_ratio_resizer,
+            resizer(config).keep_aspect_ratio_resizer,
             "pad_to_max_dimension",
             True,
             f"model.{which}.image_resizer.keep_aspect_ratio_resizer",
@@ -230,6 +224,7 @@ RATES = (
     "warmup_learning_rate",
 )
 STEPS = ("decay_steps", "burnin_steps", "step", "total_steps", "warmup_steps", "hold_base_rate_steps")
+WARM_UPS = ("burnin_steps", "warmup_steps")
 
 
 def _scale_rates(schedule: Message, share: float, path: str, reason: str) -> Iterator[Change]:
@@ -247,6 +242,8 @@ def _scale_steps(schedule: Message, steps: int, horizon: int, path: str) -> Iter
             scaled = -(-getattr(message, name) * steps // horizon)
             if name == "step":
                 scaled = before = max(scaled, before + 1)
+            if name in WARM_UPS:
+                scaled = min(scaled, steps - 1)
             yield from _set(message, name, scaled, where, reason)
 
 
@@ -267,16 +264,16 @@ def _fields(message: Message, names: tuple[str, ...]) -> list[str]:
 def _horizon(train: Message, schedule: Message) -> int:
     """Return the number of steps that a sample's schedule was made for.
 
-    A schedule's own end counts, then the config's steps, then the last stage, after which the published
-    Faster R-CNN schedules go on for about a third of what lies before it.
+    A schedule's own end counts, then the config's steps where its last stage lies before them. Else the schedule
+    was cut off: by their own comment the Faster R-CNN samples end after 200,000 steps, where the pets have learned
+    enough, and so never come to their first stage at 900,000. The published schedules go on after the last stage
+    for about a third of what lies before it.
     """
     known = schedule.DESCRIPTOR.fields_by_name
     if "total_steps" in known:
         return int(schedule.total_steps)
-    if train.num_steps:
-        return int(train.num_steps)
-    stages = [stage.step for stage in schedule.schedule] if "schedule" in known else []
-    return math.ceil(max(stages) * 4 / 3) if stages else 0
+    last = max((stage.step for stage in schedule.schedule), default=0) if "schedule" in known else 0
+    return max(int(train.num_steps), math.ceil(last * 4 / 3) if last >= train.num_steps else 0)
 
 
 def _batch_norm(config: Message, run: Run) -> Iterator[Change]:
@@ -311,11 +308,12 @@ def _base_batch_norm(config: Message, run: Run) -> Iterator[Change]:
     """Make the base network of an SSD obey the config.
 
     Without this the MobileNet below the boxes keeps a decay of 0.9997 that is written into upstream's code.
+    EfficientNet, whose own is 0.99, refuses to be told.
     """
     if config.model.WhichOneof("model") != "ssd":
         return
     extractor = config.model.ssd.feature_extractor
-    if extractor.conv_hyperparams.HasField("batch_norm"):
+    if extractor.conv_hyperparams.HasField("batch_norm") and "efficientnet" not in extractor.type:
         yield from _set(
             extractor,
             "override_base_feature_extractor_hyperparams",

@@ -7,10 +7,11 @@ size into memory, and seek through the whole archive to skip a member.
 
 import gzip
 import re
+import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -33,6 +34,9 @@ MAX_EXTENSION = 1 << 16
 CHUNK = 1 << 20
 BLOCK = tarfile.BLOCKSIZE
 
+SCRATCH = ".unpack-"
+"""How the names of folders begin that hold files on their way."""
+
 FILES = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE})
 
 EXTENSIONS = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK})
@@ -41,23 +45,27 @@ EXTENSIONS = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNA
 CHECKPOINT = re.compile(r"(.*)\.(index|data-\d{5}-of-\d{5})", re.DOTALL)
 
 
-def unpack(archive: Path, prefix: str, folder: Path, *, name: str) -> Path:
+def unpack(archive: Path, prefix: str, folder: Path, *, name: str, alternatives: Sequence[str] = ()) -> Path:
     """Write one checkpoint of a tar.gz into a folder, whole or not at all, and return its prefix there.
 
-    Where the archive has no checkpoint of that prefix but one of another, that one is taken.
+    Of the prefixes the first counts that the archive has. Where it has none of them but one checkpoint alone, that
+    one is taken. Whichever it is, it is written under the name of `prefix`.
 
     Args:
         archive: The tar.gz.
         prefix: Path of the checkpoint below the archive's top folder, without `.index`.
         folder: Where to write; it is made where it is missing.
         name: What to call the archive in messages.
+        alternatives: Other paths that the checkpoint may have, best first.
 
     Raises:
         OdbuildError: If the archive is damaged or unsafe, or does not hold exactly one such checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as scratch:
-        found = _checkpoint(_read(archive, Path(scratch), name), prefix, name)
+    for killed in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(killed)
+    with writing(folder), tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
+        found = _checkpoint(_read(archive, Path(scratch), name), (prefix, *alternatives), name)
         target = folder / PurePosixPath(prefix).name
         for suffix in sorted(found):  # the index comes last: without it there is no checkpoint
             found[suffix].replace(target.with_name(f"{target.name}.{suffix}"))
@@ -85,7 +93,7 @@ def _read(archive: Path, scratch: Path, name: str) -> Mapping[str, Path]:
     return found
 
 
-def _checkpoint(found: Mapping[str, Path], prefix: str, name: str) -> Mapping[str, Path]:
+def _checkpoint(found: Mapping[str, Path], prefixes: Sequence[str], name: str) -> Mapping[str, Path]:
     """Return the files of the one checkpoint that is meant, by what follows its prefix."""
     groups: dict[str, dict[str, Path]] = {}
     for member, path in found.items():
@@ -93,12 +101,18 @@ def _checkpoint(found: Mapping[str, Path], prefix: str, name: str) -> Mapping[st
         if match:
             groups.setdefault(match[1], {})[match[2]] = path
     whole = {each: files for each, files in groups.items() if "index" in files and len(files) > 1}
-    wanted = PurePosixPath(prefix).parts
-    meant = [each for each in whole if PurePosixPath(each).parts[-len(wanted) :] == wanted] or sorted(whole)
+    meant = next(filter(None, (_ending(whole, prefix) for prefix in prefixes)), sorted(whole))
     if len(meant) != 1:
-        listed = ", ".join(repr(each) for each in meant[:5]) or "none that has both index and data"
-        raise OdbuildError(f"{name}: no checkpoint here that is the only {prefix!r}; found {listed}")
+        listed = ", ".join(map(repr, meant[:5])) or "none that has both index and data"
+        wanted = " or ".join(map(repr, prefixes))
+        raise OdbuildError(f"{name}: no checkpoint here that is the only {wanted}; found {listed}")
     return whole[meant[0]]
+
+
+def _ending(checkpoints: Iterable[str], prefix: str) -> list[str]:
+    """Return those of the checkpoints whose path ends with all parts of a prefix."""
+    wanted = PurePosixPath(prefix).parts
+    return sorted(each for each in checkpoints if PurePosixPath(each).parts[-len(wanted) :] == wanted)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,7 @@ from . import layout, plain
 from .files import Files
 from .plain import spot
 from .reading import Reading, begin, book_box, finish, lose_box, note_background, usable_file, usable_label
+from .sizes import size_of
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 COLUMNS = ("filename", "class", *_EDGES)
@@ -170,12 +171,12 @@ def _find(files: Files, folders: Sequence[str], filename: str) -> str:
     slashed = filename.replace("\\", "/")
     names = (filename, slashed, slashed.rpartition("/")[2])
     keys = (layout.join(folder, name) for name in names for folder in folders)
-    return next((key for key in keys if layout.exists(files, key)), "") or layout.missing(files, folders, filename)
+    return next((key for key in keys if files.exists(key)), "") or layout.missing(files, folders, filename)
 
 
 def _measure(reading: Reading, key: str) -> tuple[int, int] | None:
     """Return the size in a picture's header, in pixels; any for one without a file, as its boxes are dropped."""
-    return layout.header_size(reading.root / key) if reading.files.problem(key) is None else (1, 1)
+    return size_of(reading.root / key) if reading.files.problem(key) is None else (1, 1)
 
 
 def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int] | None) -> Box | Finding | None:

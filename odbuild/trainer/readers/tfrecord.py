@@ -17,13 +17,13 @@ from ..labels import Item, from_pbtxt
 from . import framing, layout, plain, strict, wire
 from .files import Files
 from .reading import (
-    FAR_OFF,
     NO_NUMBER,
+    PIXELS,
     Reading,
     begin,
     book_box,
-    far_off,
     finish,
+    is_fraction,
     lose_box,
     lose_picture,
     note_background,
@@ -334,4 +334,4 @@ def _odd(edges: Sequence[float], spot: str) -> Finding | None:
     shown = ", ".join(f"{name}={edge:.6g}" for name, edge in zip(_EDGES, edges, strict=True))
     if not all(map(math.isfinite, edges)):
         return NO_NUMBER.at(spot, shown)
-    return FAR_OFF.at(spot, shown) if any(map(far_off, edges)) else None
+    return PIXELS.at(spot, shown) if not all(map(is_fraction, edges)) else None

@@ -25,6 +25,7 @@ from .reading import (
     note_background,
     usable_label,
 )
+from .sizes import size_of
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -48,7 +49,7 @@ _NO_SIZE = Rule(
 )
 _TWICE = Rule("ANN006", "error", "a second file annotates the same picture", "delete one of the two")
 _STALE = Rule(
-    "ANN002",
+    "ANN001",
     "warning",
     "an annotation names another picture than the one of its own name, which was taken",
     "correct the filename in it, or rename the file",
@@ -162,7 +163,7 @@ def _picture(voc: _Voc, key: str) -> Iterator[Picture]:
     recorded = _recorded(tree)
     problem = _TWICE.at(quote(key), quote(found)) if found in voc.claimed else reading.files.problem(found)
     voc.claimed.add(found)
-    size = recorded or (layout.header_size(reading.root / found) if problem is None else None)
+    size = recorded or (size_of(reading.root / found) if problem is None else None)
     if size is None and problem is None:
         problem = _NO_SIZE.at(quote(key), quote(found))
     boxes = tuple(_boxes(reading, key, found, tree, size or (1, 1)))
@@ -207,7 +208,9 @@ def _find(voc: _Voc, key: str, filename: str) -> str:
             names = _stems(voc, folder).get(stem)
             if not names:
                 continue
-            if stem == own != meant and any(named in reading.files.names(folder) for folder in folders if named):
+            if stem == own != meant and any(
+                reading.files.exists(layout.join(folder, named)) for folder in folders if named
+            ):
                 reading.findings.append(_STALE.at(quote(key), quote(filename)))
             return layout.join(folder, named if named in names else names[0])
     return layout.missing(reading.files, folders, named or f"{own}.jpg")

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,8 @@ class Machine:
         cores: Those that this process may use.
         memory: Bytes.
         disk: Free bytes where start.sh lies.
-        gpus: NVIDIA cards with their driver's version.
+        gpus: NVIDIA cards with their driver's version and memory.
+        gpu_memory: Bytes of the smallest card, or None where they are not known.
     """
 
     python: str
@@ -31,10 +33,12 @@ class Machine:
     memory: int
     disk: int
     gpus: tuple[str, ...]
+    gpu_memory: int | None
 
 
 def describe(folder: Path) -> Machine:
     """Measure this machine."""
+    gpus = graphics()
     return Machine(
         python=platform.python_version(),
         executable=sys.executable,
@@ -42,7 +46,8 @@ def describe(folder: Path) -> Machine:
         cores=_cores(),
         memory=_memory(),
         disk=shutil.disk_usage(folder).free,
-        gpus=graphics(),
+        gpus=gpus,
+        gpu_memory=card_memory(gpus),
     )
 
 
@@ -56,10 +61,10 @@ def tell(machine: Machine, say: Callable[[str], None]) -> None:
 
 
 def graphics() -> tuple[str, ...]:
-    """Name the NVIDIA cards and their driver's version; empty where there is none, or none may be seen."""
+    """Name the NVIDIA cards, their driver's version and memory; empty where there is none, or none may be seen."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}:
         return ()
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         told = subprocess.run(query, check=True, capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
@@ -68,6 +73,12 @@ def graphics() -> tuple[str, ...]:
     if not cards and Path("/dev/nvidia0").exists():
         return ("an NVIDIA card that nvidia-smi cannot name",)
     return cards
+
+
+def card_memory(gpus: tuple[str, ...]) -> int | None:
+    """Return the bytes of the smallest card, whichever will be used; None where one does not tell."""
+    told = [re.search(r", (\d+) MiB$", card) for card in gpus]
+    return min((int(found[1]) << 20 for found in told if found), default=None) if all(told) else None
 
 
 def _cores() -> int:

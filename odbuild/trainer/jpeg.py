@@ -1,0 +1,450 @@
+"""The structure of a JPEG file, read as strictly as the decoder in TensorFlow reads it, without decoding a pixel.
+
+What is refused here is what libjpeg-turbo ends on, and what can only be the work of damage: markers inside
+the coded pixels, lost restart markers, channels without pixels. What it shrugs off without harm to the pixels,
+such as stray bytes between segments, becomes a warning. The rules are those of ITU-T T.81 annex B and
+of the sources of libjpeg-turbo 2 and 3. Files lie in memory as bytes or a view of a reused buffer; regular
+expressions and slices do the work on the long parts.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from . import exif
+
+Data = bytes | bytearray | memoryview
+"""A file in memory, or a view of it in a reused buffer."""
+
+MOST_SIDE = 65500
+"""libjpeg refuses longer sides, in pixels."""
+
+MOST_SCANS = 500
+"""More scans than that serve to keep a decoder busy; encoders write about ten."""
+
+MOST_BLOCKS = 10
+"""Most blocks of 8 x 8 samples in a unit of an interleaved scan, by the standard."""
+
+_FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC9: "extended", 0xCA: "progressive"}
+_ARITHMETIC = frozenset({0xC9, 0xCA})
+_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xCC} - _FRAMES.keys()
+
+_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+_MARKER_NOT_RESTART = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])", re.DOTALL)
+_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+_RESTARTS = bytes(range(0xD0, 0xD8))
+_ZEROS = bytes(64)
+_UNSEEN = b"\xff" * 64
+
+
+class JpegError(ValueError):
+    """Report a JPEG that no decoder should be given; the message goes on from 'cannot be decoded: '."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Jpeg:
+    """A JPEG file by its structure.
+
+    Attributes:
+        width: pixels as stored.
+        height: pixels as stored.
+        channels: 1, 3 or 4.
+        progressive: whether its scans refine each other.
+        orientation: Exif orientation, 1 to 8.
+        warnings: oddities that harm no pixel.
+        edits: start, end and new bytes of each stretch to be replaced so that libjpeg has nothing to warn of,
+            in ascending order.
+        pixels_end: where the coded pixels of the last scan end, counted from the start of the file.
+    """
+
+    width: int
+    height: int
+    channels: int
+    progressive: bool = False
+    orientation: int = 1
+    warnings: tuple[str, ...] = ()
+    edits: tuple[tuple[int, int, bytes], ...] = ()
+    pixels_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Component:
+    name: int
+    across: int
+    down: int
+    quant: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Frame:
+    """What the frame header says; `across` and `down` are the largest sampling factors."""
+
+    width: int
+    height: int
+    progressive: bool
+    arithmetic: bool
+    components: tuple[_Component, ...]
+    across: int
+    down: int
+
+
+@dataclass(slots=True)
+class _State:
+    """What a decoder remembers on its way through the file."""
+
+    view: memoryview
+    frame: _Frame | None = None
+    orientation: int | None = None
+    quants: set[int] = field(default_factory=set)
+    huffman: dict[int, bytes] = field(default_factory=dict)
+    interval: int = 0
+    scans: int = 0
+    single: bool = False
+    seen: dict[int, bytes] = field(default_factory=dict)
+    warnings: dict[str, None] = field(default_factory=dict)
+    edits: list[tuple[int, int, bytes]] = field(default_factory=list)
+    pixels_end: int = 0
+
+    def tolerate(self, warning: str, start: int, end: int, instead: bytes = b"") -> None:
+        self.warnings[warning] = None
+        self.edits.append((start, end, instead))
+
+
+def read(data: Data, *, whole: bool = True) -> Jpeg:
+    """Walk a JPEG from its start mark to its end mark.
+
+    Args:
+        data: the file. What follows the end mark is ignored, as decoders do: cameras put further pictures there.
+        whole: go on to the end mark; without it only up to the first coded pixels.
+
+    Raises:
+        JpegError: it is cut, damaged, or of a kind that TensorFlow's decoder cannot read.
+    """
+    state = _State(memoryview(data))
+    try:
+        _walk(state, whole=whole)
+    except (IndexError, struct.error) as error:
+        raise JpegError("it ends inside its header") from error
+    frame = _framed(state)
+    if whole:
+        _complete(state, frame)
+    return Jpeg(
+        width=frame.width,
+        height=frame.height,
+        channels=len(frame.components),
+        progressive=frame.progressive,
+        orientation=state.orientation or 1,
+        warnings=tuple(state.warnings),
+        edits=tuple(state.edits),
+        pixels_end=state.pixels_end,
+    )
+
+
+def _walk(state: _State, *, whole: bool) -> None:
+    view = state.view
+    at = 2
+    while True:
+        code = view[at + 1] if view[at] == 0xFF else 0
+        if code in (0x00, 0xFF):
+            at = _next_marker(state, at)
+            code = view[at + 1]
+        if code == 0xD9:
+            return
+        if code in _BARE:
+            at += 2
+            continue
+        start, end = at + 4, at + 2 + int.from_bytes(view[at + 2 : at + 4])
+        if end > len(view):
+            raise JpegError(f"it is cut short: the segment at byte {at} does not fit")
+        if code == 0xDA:
+            if not whole:
+                return
+            at = _scan(state, start, end)
+            continue
+        handler = _SEGMENTS.get(code)
+        if handler is None:
+            raise JpegError(f"the marker 0x{code:02x} is out of place at byte {at}")
+        handler(state, code, start, end)
+        # A segment may claim a length of 0 or 1, which leaves its two bytes of length to be stepped over.
+        at = max(start, end)
+
+
+def _next_marker(state: _State, at: int) -> int:
+    """Skip what decoders skip before a marker: fill bytes silently, others with a warning."""
+    found = _MARKER.search(state.view, at)
+    if found is None:
+        raise JpegError("it is cut short: the end mark is missing")
+    if bytes(state.view[at : found.start()]).strip(b"\xff"):
+        state.tolerate("stray bytes between its segments", at, found.start())
+    return found.start()
+
+
+def _application(state: _State, code: int, start: int, end: int) -> None:
+    name = bytes(state.view[start : start + 6])
+    if code == 0xE1 and name == b"Exif\0\0" and state.orientation is None:
+        state.orientation = exif.orientation(state.view[start + 6 : end])
+    elif code == 0xE0 and end - start >= 14 and name.startswith(b"JFIF\0") and name[5] not in (1, 2):
+        state.tolerate("a JFIF header of an unknown version", start - 4, end)
+    elif code == 0xEE and end - start >= 12 and name.startswith(b"Adobe") and state.view[start + 11] > 2:
+        state.tolerate("an Adobe header of an unknown colour transform", start - 4, end)
+
+
+def _skipped(state: _State, _code: int, start: int, end: int) -> None:
+    """Pass over a comment, or the number of lines, which libjpeg takes from the frame header alone."""
+
+
+def _frame(state: _State, code: int, start: int, end: int) -> None:
+    if state.frame is not None:
+        raise JpegError("it holds two frames")
+    precision, height, width, channels = struct.unpack_from(">BHHB", state.view, start)
+    if code not in _FRAMES or precision != 8:
+        raise JpegError(f"it is a rare kind of JPEG (frame {code - 0xC0}, {precision} bits a sample)")
+    if channels not in (1, 3, 4) or end - start != 6 + 3 * channels:
+        raise JpegError(f"it has {channels} channels")
+    if not width or not height:
+        raise JpegError("its size is zero")
+    if max(width, height) > MOST_SIDE:
+        raise JpegError(f"its size is {width} x {height} pixels, of which libjpeg reads {MOST_SIDE:,} at most")
+    components = _components(bytes(state.view[start + 6 : end]))
+    state.frame = _Frame(
+        width=width,
+        height=height,
+        progressive=_FRAMES[code] == "progressive",
+        arithmetic=code in _ARITHMETIC,
+        components=components,
+        across=max(component.across for component in components),
+        down=max(component.down for component in components),
+    )
+
+
+@lru_cache
+def _components(spec: bytes) -> tuple[_Component, ...]:
+    components = tuple(
+        _Component(name, sampling >> 4, sampling & 15, quant)
+        for name, sampling, quant in struct.iter_unpack("BBB", spec)
+    )
+    if not all(1 <= factor <= 4 for one in components for factor in (one.across, one.down)):
+        raise JpegError("its channels are sampled in no possible way")
+    across = max(component.across for component in components)
+    down = max(component.down for component in components)
+    if any(across % component.across or down % component.down for component in components):
+        raise JpegError("its channels are sampled at fractions of each other")
+    return components
+
+
+def _quants(state: _State, _code: int, start: int, end: int) -> None:
+    at = start
+    while at < end:
+        table = state.view[at]
+        if table & 15 > 3:
+            raise JpegError(f"it numbers a quantization table {table & 15}")
+        state.quants.add(table & 15)
+        at += 129 if table >> 4 else 65
+    if at != end:
+        raise JpegError("a quantization table does not fit its segment")
+
+
+def _huffman(state: _State, _code: int, start: int, end: int) -> None:
+    state.huffman.update(_huffman_tables(bytes(state.view[start:end])))
+
+
+@lru_cache
+def _huffman_tables(segment: bytes) -> dict[int, bytes]:
+    """Return the tables of a segment, as counts and values, by class (16 is AC) and number."""
+    tables = {}
+    at = 0
+    while len(segment) - at > 16:
+        counts = segment[at + 1 : at + 17]
+        values = sum(counts)
+        if values > 256 or at + 17 + values > len(segment):
+            raise JpegError("a Huffman table does not fit its segment")
+        if segment[at] & ~0x10 > 3:
+            raise JpegError(f"it numbers a Huffman table {segment[at]}")
+        tables[segment[at]] = segment[at + 1 : at + 17 + values]
+        at += 17 + values
+    if at != len(segment):
+        raise JpegError("a Huffman table does not fit its segment")
+    return tables
+
+
+def _conditioning(state: _State, _code: int, start: int, end: int) -> None:
+    """Check the parameters of arithmetic coding: DC tables 0 to 15 with a range, AC tables 16 to 31."""
+    pairs = bytes(state.view[start:end])
+    ranged = all(
+        table < 32 and (table >= 16 or bounds & 15 <= bounds >> 4)
+        for table, bounds in zip(pairs[::2], pairs[1::2], strict=False)
+    )
+    if start > end or len(pairs) % 2 or not ranged:
+        raise JpegError("its parameters of arithmetic coding make no sense")
+
+
+def _restart_interval(state: _State, _code: int, start: int, end: int) -> None:
+    if end - start != 2:
+        raise JpegError("its restart interval does not fit its segment")
+    state.interval = int.from_bytes(state.view[start:end])
+
+
+def _scan(state: _State, start: int, end: int) -> int:
+    """Check one scan, and return where the marker after its coded pixels stands."""
+    frame = state.frame
+    if frame is None:
+        raise JpegError("its pixels come before its size")
+    chosen = _chosen(state, frame, start, end)
+    if state.single:
+        raise JpegError("it goes on after its last pixel")
+    state.single = not state.scans and not frame.progressive and len(chosen) == len(frame.components)
+    state.scans += 1
+    if state.scans > MOST_SCANS:
+        raise JpegError(f"it has more than {MOST_SCANS} scans")
+    if any(component.quant not in state.quants for component, _ in chosen.values()):
+        raise JpegError("a quantization table is missing")
+    first, last, bits = state.view[end - 3 : end]
+    if frame.progressive:
+        _refined(state, tuple(chosen), first, last, bits)
+    else:
+        state.seen.update(dict.fromkeys(chosen, _ZEROS))
+        if (first, last, bits) != (0, 63, 0):
+            state.tolerate("a scan header with parameters of a progressive one", end - 3, end, b"\0\x3f\0")
+    if not frame.arithmetic:
+        _coded(state, frame, [tables for _, tables in chosen.values()], first, bits)
+    state.pixels_end = _pixels(state, frame, [component for component, _ in chosen.values()], end)
+    return state.pixels_end
+
+
+def _chosen(state: _State, frame: _Frame, start: int, end: int) -> dict[int, tuple[_Component, int]]:
+    """Return the components of a scan by their index in the frame, each with the byte that names its tables."""
+    count = state.view[start]
+    if not 1 <= count <= 4 or end - start != 4 + 2 * count:
+        raise JpegError("a scan header does not fit its segment")
+    chosen: dict[int, tuple[_Component, int]] = {}
+    for at in range(start + 1, start + 1 + 2 * count, 2):
+        # Files that give two components one name exist; the first that is not yet taken is meant.
+        index = next(
+            (i for i, one in enumerate(frame.components) if one.name == state.view[at] and i not in chosen), None
+        )
+        if index is None:
+            raise JpegError("a scan is of a channel that does not exist")
+        chosen[index] = frame.components[index], state.view[at + 1]
+    if count > 1 and sum(one.across * one.down for one, _ in chosen.values()) > MOST_BLOCKS:
+        raise JpegError("its channels are sampled too finely for one scan")
+    return chosen
+
+
+def _refined(state: _State, indices: tuple[int, ...], first: int, last: int, bits: int) -> None:
+    """Check that a progressive scan brings what the scans before it left open.
+
+    Args:
+        state: of the file.
+        indices: of the components.
+        first: of the coefficients, 0 to 63.
+        last: of the coefficients.
+        bits: in its high half the lowest bit known before, in its low half the lowest one afterwards.
+    """
+    before, after = bits >> 4, bits & 15
+    banded = first <= last < 64 and len(indices) == 1 if first else last == 0
+    if not banded or after > 13 or (before and after != before - 1):
+        raise JpegError("a scan has impossible parameters")
+    # A coefficient never seen counts as known to bit 0, as one that is complete does.
+    expected = bytes((before,)) if before else b"\x00\xff"
+    for index in indices:
+        seen = state.seen.get(index, _UNSEEN)
+        if seen[first : last + 1].strip(expected) or (first and seen[0] == 0xFF):
+            raise JpegError("its scans contradict each other")
+        state.seen[index] = seen[:first] + bytes((after,)) * (last + 1 - first) + seen[last + 1 :]
+
+
+def _coded(state: _State, frame: _Frame, tables: list[int], first: int, bits: int) -> None:
+    """Check the Huffman tables that a scan uses; unused ones may be broken."""
+    for table in tables:
+        if not (frame.progressive and (first or bits >> 4)):
+            _require(state, table >> 4, standard=not frame.progressive)
+        if not frame.progressive or first:
+            _require(state, 16 + (table & 15), standard=not frame.progressive)
+
+
+def _require(state: _State, table: int, *, standard: bool) -> None:
+    spec = state.huffman.get(table)
+    if spec is None:
+        # Frames of Motion JPEG leave the tables out that the standard gives as examples; decoders know them.
+        if not standard or table & 15 > 1:
+            raise JpegError("a Huffman table is missing")
+    elif not _sound(spec, dc=table < 16):
+        raise JpegError("a Huffman table is broken")
+
+
+@lru_cache
+def _sound(spec: bytes, *, dc: bool) -> bool:
+    """Say whether the codes fit their lengths, none of them all ones, and a DC table holds sizes up to 15 bits."""
+    code = 0
+    for length, count in enumerate(spec[:16], 1):
+        code += count
+        if count and code >= 1 << length:
+            return False
+        code <<= 1
+    return not dc or max(spec[16:], default=0) <= 15
+
+
+def _pixels(state: _State, frame: _Frame, components: list[_Component], start: int) -> int:
+    """Return where the marker after the coded pixels stands; restart markers and stuffed bytes belong to them."""
+    end = _MARKER.search(state.view, start)
+    marks = b""
+    if end and end[1] in _RESTARTS:
+        begin = end.start()
+        end = _MARKER_NOT_RESTART.search(state.view, begin)
+        marks = b"".join(_RESTART.findall(state.view, begin, end.start() if end else begin))
+    if end is None:
+        raise JpegError("it is cut short: the end mark is missing")
+    if marks or state.interval:
+        expected = (_units(frame, components) - 1) // state.interval if state.interval else 0
+        # One more at the very end does no harm.
+        if (
+            len(marks) not in (expected, expected + 1)
+            or marks != (_RESTARTS * (len(marks) // 8 + 1))[: len(marks)]
+        ):
+            raise JpegError("its restart markers are incomplete or out of order")
+    return end.start()
+
+
+def _units(frame: _Frame, components: list[_Component]) -> int:
+    """Count the units that a scan codes one after the other: blocks, or groups of blocks of several components."""
+    across, down = 8 * frame.across, 8 * frame.down
+    width, height = frame.width, frame.height
+    if len(components) == 1:
+        width, height = width * components[0].across, height * components[0].down
+    return -(-width // across) * -(-height // down)
+
+
+def _complete(state: _State, frame: _Frame) -> None:
+    """Check that every channel got its pixels.
+
+    Fine detail may be missing by the standard, but where stray bytes were skipped, a scan was lost among them.
+    """
+    if not state.scans:
+        raise JpegError("it has no pixels")
+    if any(state.seen.get(index, _UNSEEN)[0] == 0xFF for index in range(len(frame.components))):
+        raise JpegError("a channel has no pixels")
+    if any(seen != _ZEROS for seen in state.seen.values()):
+        if state.warnings:
+            raise JpegError("a scan is damaged beyond recognition")
+        state.warnings["fine detail that was never written"] = None
+
+
+def _framed(state: _State) -> _Frame:
+    if state.frame is None:
+        raise JpegError("it has no pixels")
+    return state.frame
+
+
+_SEGMENTS: dict[int, Callable[[_State, int, int, int], None]] = {
+    **dict.fromkeys((*_FRAMES, *_OTHER_FRAMES), _frame),
+    **dict.fromkeys(range(0xE0, 0xF0), _application),
+    0xC4: _huffman,
+    0xCC: _conditioning,
+    0xDB: _quants,
+    0xDC: _skipped,
+    0xDD: _restart_interval,
+    0xFE: _skipped,
+}

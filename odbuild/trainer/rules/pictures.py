@@ -1,0 +1,188 @@
+"""Checks of the pictures' files."""
+
+from collections.abc import Iterator
+
+from ..dataset import Picture
+from ..findings import Finding, Rule, place, quote
+from ..looks import Look
+from .catalogue import rule
+from .data import Data
+
+MANY_PIXELS = 25_000_000
+"""Upstream holds pictures as float32, 12 bytes a pixel, in several threads at once: 300 MB each from here on."""
+
+SHORT_SIDE = 32
+"""The coarsest stride of common backbones, in pixels: a shorter side is less than one cell of their last map."""
+
+LONG_ASPECT = 5
+"""Pictures longer than this many times their width are squeezed beyond recognition by a fixed shape."""
+
+_EXTENSIONS = {"jpg": "jpeg", "jpeg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "png": "png"}
+
+_MISNAMED = Rule(
+    "IMG102", "warning", "a picture's name says another format than its bytes", "rename it; tools go by the name"
+)
+_TURNED_VIEW = Rule(
+    "IMG103",
+    "error",
+    "a picture carries an Exif orientation, so it is not known in which view its boxes were drawn",
+    "make the bundle with --exif apply if they were drawn on the upright view, as browsers since 2020 show it, "
+    "or with --exif ignore if on the stored pixels",
+)
+_OTHER_SIZE = Rule(
+    "IMG104",
+    "error",
+    "a picture is not of the size that the annotations record",
+    "find out which picture the boxes were drawn on",
+)
+_CMYK = Rule("IMG105", "warning", "a picture is in the colours of print (CMYK)", "save it as RGB")
+_HUGE = Rule("IMG106", "warning", f"a picture has more than {MANY_PIXELS:,} pixels", "bundle with --max-side")
+_TINY = Rule("IMG107", "warning", f"a picture's side is shorter than {SHORT_SIDE} pixels", "take a larger picture")
+_LONG = Rule(
+    "IMG107",
+    "warning",
+    f"a picture is more than {LONG_ASPECT} times as long as wide, and the model squeezes all into one shape",
+    "cut it into pieces, or take a model that keeps the aspect ratio",
+)
+_DUPLICATE = Rule("IMG108", "warning", "a picture is the same file as another", "delete one of them")
+_ODD = Rule("IMG111", "info", "a picture's file is odd, though its pixels are whole")
+
+
+@rule("IMG101", "error", "a picture cannot be decoded")
+def damaged(data: Data) -> Iterator[Finding]:
+    """The file is cut, damaged or empty, so that TensorFlow ends on it or trains on wrong pixels.
+
+    The whole file is checked as libjpeg and libpng read it, with each of their warnings taken for an error;
+    imaging libraries open and even verify files that end in the middle. Replace the picture or save it again.
+    """
+    yield from _problems(data, "IMG101")
+
+
+@rule("IMG102", "error", "a picture is of a format that training cannot read, or not of the one its name says")
+def other_format(data: Data) -> Iterator[Finding]:
+    """TensorFlow reads JPEG and PNG; GIF and WebP come out in other shapes, BMP, TIFF and HEIC not at all.
+
+    What counts are the first bytes, not the name. A conversion makes JPEG or PNG of GIF, WebP, BMP and TIFF. A
+    name that says another of the readable formats harms no training, but tools that go by the name stumble over
+    it.
+    """
+    yield from _problems(data, "IMG102")
+    for picture, look in _usable(data):
+        said = _EXTENSIONS.get(picture.key.rpartition(".")[2].casefold(), look.kind)
+        if said != look.kind:
+            yield _MISNAMED.at(place(picture.key), f"is {look.kind.upper()}")
+
+
+@rule("IMG103", "error", "a picture with boxes carries an Exif orientation")
+def turned_view(data: Data) -> Iterator[Finding]:
+    """The file says that it is to be shown turned or mirrored, and TensorFlow never does that.
+
+    If the boxes were drawn on the turned view, every one of them lies on the wrong place, without an error. Which
+    view it was depends on the tool and its date and cannot be read off the file: say it with `--exif apply` or
+    `--exif ignore`, or turn the pixels and check the boxes.
+    """
+    for picture, look in _usable(data):
+        if look.info is not None and look.info.orientation != 1 and picture.boxes:
+            yield _TURNED_VIEW.at(place(picture.key), f"orientation {look.info.orientation}")
+
+
+@rule("IMG104", "error", "a picture is not of the size that the annotations record")
+def other_size(data: Data) -> Iterator[Finding]:
+    """The annotations record a width and height that the picture does not have, upright or as stored.
+
+    Either the picture was resized or replaced after its boxes were drawn, or the numbers are swapped; boxes in
+    pixels are scaled by the wrong size.
+    """
+    yield from data.found.get("IMG104", ())
+    for picture, look in _usable(data):
+        if picture.size is None or look.info is None:
+            continue
+        stored = look.info.width, look.info.height
+        upright = stored if look.info.orientation == 1 else stored[::-1]
+        if picture.size not in (stored, upright):
+            wrong, true = (f"{width} x {height}" for width, height in (picture.size, stored))
+            yield _OTHER_SIZE.at(place(picture.key), f"recorded {wrong}, is {true}")
+
+
+@rule("IMG105", "warning", "a picture is in the colours of print")
+def colours(data: Data) -> Iterator[Finding]:
+    """A CMYK picture is turned into RGB by each decoder in its own way, so its colours in training are a guess.
+
+    Gray, palette and 16-bit pictures are decoded to RGB alike everywhere and are fine.
+    """
+    for picture, look in _usable(data):
+        if look.info is not None and look.info.channels == 4 and look.info.format == "jpeg":
+            yield _CMYK.at(place(picture.key))
+
+
+@rule("IMG106", "error", "a picture has very many pixels")
+def huge(data: Data) -> Iterator[Finding]:
+    """Upstream holds pictures as float32 in several threads at once, so large ones cost gigabytes and seconds.
+
+    `--max-side` shrinks them in the records; the model would do so anyway, a moment later. An error only where
+    TensorFlow's decoder refuses the picture.
+    """
+    yield from _problems(data, "IMG106")
+    for picture, look in _usable(data):
+        if look.info is not None and look.info.width * look.info.height > MANY_PIXELS:
+            yield _HUGE.at(place(picture.key), f"{look.info.width} x {look.info.height}")
+
+
+@rule("IMG107", "warning", "a picture is too small or too long for a detector")
+def odd_shape(data: Data) -> Iterator[Finding]:
+    """A side of a few pixels leaves nothing to detect once the model has halved it five times.
+
+    With a model that stretches all pictures to one shape, very long pictures are squeezed until their objects
+    cannot be told apart.
+    """
+    squeezes = data.model is not None and data.model.resizer == "fixed_shape"
+    for picture, look in _usable(data):
+        if look.info is None:
+            continue
+        sides = sorted((look.info.width, look.info.height))
+        seen = f"{look.info.width} x {look.info.height}"
+        if sides[0] < SHORT_SIDE:
+            yield _TINY.at(place(picture.key), seen)
+        elif squeezes and sides[1] > LONG_ASPECT * sides[0]:
+            yield _LONG.at(place(picture.key), seen)
+
+
+@rule("IMG108", "warning", "a picture is the same file as another")
+def duplicate(data: Data) -> Iterator[Finding]:
+    """Two pictures of the dataset are the same file byte for byte, so one of them counts twice.
+
+    Their boxes may even differ. Delete one of them. Equal pictures on two sides of a split are SPL402.
+    """
+    first: dict[tuple[str, str], str] = {}
+    for picture in data.dataset.pictures:
+        digest = data.images[picture.key].digest if picture.key in data.images else ""
+        other = first.setdefault((digest, picture.split), picture.key) if digest else picture.key
+        if other != picture.key:
+            yield _DUPLICATE.at(place(picture.key), f"same as {quote(other)}")
+
+
+@rule("IMG111", "info", "a picture's file is odd")
+def oddity(data: Data) -> Iterator[Finding]:
+    """The file breaks the standard in a way that harms no pixel, such as stray bytes between its segments.
+
+    Other tools may be less forgiving. Save the picture again if one of them complains.
+    """
+    for picture, look in _usable(data):
+        if look.info is not None:
+            yield from (_ODD.at(place(picture.key), warning) for warning in look.info.warnings)
+
+
+def _usable(data: Data) -> Iterator[tuple[Picture, Look]]:
+    """Yield the pictures whose files can be used."""
+    for picture in data.dataset.pictures:
+        look = data.images.get(picture.key)
+        if look is not None and look.problem is None:
+            yield picture, look
+
+
+def _problems(data: Data, code: str) -> Iterator[Finding]:
+    """Yield why files cannot be used, where the reason has this code."""
+    for picture in data.dataset.pictures:
+        look = data.images.get(picture.key)
+        if look is not None and look.problem is not None and look.problem.code == code:
+            yield look.problem.at(place(picture.key))

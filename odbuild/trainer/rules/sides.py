@@ -1,0 +1,128 @@
+"""Checks of the split: nothing missing from a side, nothing on both."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from ..dataset import Picture, used_labels
+from ..findings import Finding, Rule, place, quote
+from ..split import FEW_VALIDATION, check
+from .catalogue import rule
+from .data import Data
+
+SMALL_SIDE = 0.05
+"""Share of the pictures below which a validation side is too small."""
+
+_MISSING = Rule(
+    "SPL401",
+    "error",
+    "a class has no box on this side of the split",
+    "move pictures of the class to this side, or let odbuild split by leaving the sides out",
+)
+_BOTH = Rule(
+    "SPL402", "error", "a picture is on two sides of the split", "keep it on one side; its content is the same"
+)
+_GROUP = Rule("SPL403", "warning", "pictures of one group are on two sides of the split", "keep a group together")
+_THIN = Rule("SPL404", "warning", f"less than {SMALL_SIDE:.0%} of the pictures validate", "move more to that side")
+_FEW = Rule(
+    "SPL404", "info", f"fewer than {FEW_VALIDATION} pictures validate, so the mAP is noisy", "label more pictures"
+)
+_EMPTY = Rule("SPL405", "error", "a side of the split is empty", "put pictures on it")
+_BATCH = Rule(
+    "SPL405",
+    "warning",
+    "fewer pictures train than the model's config takes in one step",
+    "start.sh of a bundle makes the batch smaller; elsewhere set batch_size",
+)
+
+
+@rule("SPL401", "error", "a class has no box on one side of the split")
+def missing(data: Data) -> Iterator[Finding]:
+    """A class that is not on the training side cannot be learned; one not on the validation side is not measured.
+
+    Evaluation gives -1 for it, which is easily taken for a bad model. An error where the dataset brings its own
+    sides; where odbuild splits, it can only be that a class is on one picture, which is a warning.
+    """
+    if data.split is None:
+        return
+    labels = used_labels(data.dataset.declared, data.dataset.pictures)
+    if not data.given:
+        yield from (found for found in check(data.split, labels) if found.code == "SPL401")
+        return
+    for name, side in (("train", data.split.train), ("validation", data.split.validation)):
+        held = {box.label for picture in side for box in picture.boxes}
+        if side:
+            yield from (_MISSING.at(name, quote(label)) for label in labels if label not in held)
+
+
+@rule("SPL402", "error", "a picture is on two sides of the split")
+def leaked(data: Data) -> Iterator[Finding]:
+    """The same file, byte for byte, is on two sides: what was learned by heart is measured as if it were skill.
+
+    The mAP comes out too high, without an error. Delete one of the two. odbuild's own split puts equal files
+    together.
+    """
+    yield from data.found.get("SPL402", ())
+    yield from _shared(data, _BOTH, lambda picture: _digest(data, picture))
+
+
+@rule("SPL403", "warning", "a group is on two sides of the split")
+def divided_group(data: Data) -> Iterator[Finding]:
+    """Pictures of one group, such as the frames of one film, are alike: who has seen one knows the others.
+
+    Keep each group on one side.
+    """
+    yield from _shared(data, _GROUP, lambda picture: picture.group)
+
+
+@rule("SPL404", "warning", "few pictures validate")
+def thin(data: Data) -> Iterator[Finding]:
+    """With few pictures the mAP depends more on which they are than on the model.
+
+    Twenty are the least to tell two models apart.
+    """
+    if data.split is None or data.split.train == data.split.validation:
+        return
+    count, total = len(data.split.validation), len(data.split.train) + len(data.split.validation)
+    if 0 < count < SMALL_SIDE * total:
+        yield _THIN.at("validation", f"{count:,} of {total:,} pictures")
+    elif 0 < count < FEW_VALIDATION:
+        yield _FEW.at("validation", f"{count} pictures")
+
+
+@rule("SPL405", "error", "a side of the split is empty or smaller than a batch")
+def empty(data: Data) -> Iterator[Finding]:
+    """Training on nothing hangs at step 0 while the machine is paid; upstream drops a last batch that is not full.
+
+    An error where the dataset's own sides leave one without pictures.
+    """
+    if data.split is None:
+        return
+    sides = (("train", data.split.train), ("validation", data.split.validation))
+    if data.given:
+        yield from (_EMPTY.at(name) for name, side in sides if not side)
+    else:
+        yield from (found for found in check(data.split, ()) if found.code == "SPL405")
+    if data.model is not None and 0 < len(data.split.train) < data.model.batch:
+        yield _BATCH.at("train", f"{len(data.split.train)} pictures, batch {data.model.batch}")
+
+
+def _digest(data: Data, picture: Picture) -> str:
+    return data.images[picture.key].digest if picture.key in data.images else ""
+
+
+def _shared(data: Data, rule: Rule, name: Callable[[Picture], str]) -> Iterator[Finding]:
+    """Yield a finding for each name, not empty, that pictures of two sides have."""
+    sides: defaultdict[str, list[Picture]] = defaultdict(list)
+    for picture in data.dataset.pictures:
+        if picture.split and name(picture):
+            sides[name(picture)].append(picture)
+    for pictures in sides.values():
+        if len({picture.split for picture in pictures}) > 1:
+            yield rule.at(place(pictures[0].key), _spread(pictures))
+
+
+def _spread(pictures: Sequence[Picture]) -> str:
+    counts = Counter(picture.split for picture in pictures)
+    other = next(picture for picture in pictures if picture.split != pictures[0].split)
+    split = " and ".join(f"{count} in {split}" for split, count in sorted(counts.items()))
+    return f"{split}, such as {quote(other.key)}"
