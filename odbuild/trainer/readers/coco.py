@@ -95,6 +95,7 @@ class _File:
         shapes: each size once.
         categories: numbers of categories by id.
         labels: names by number; empty where only annotations told of the category.
+        declared: names in the order of the list of categories.
         above: what categories name as their supercategory.
         owners: number of the picture, for each annotation.
         classes: number of the category, for each annotation.
@@ -111,6 +112,7 @@ class _File:
     shapes: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     categories: dict[_Id, int] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
+    declared: list[str] = field(default_factory=list)
     above: set[str] = field(default_factory=set)
     owners: "array[int]" = field(default_factory=lambda: array("I"))
     classes: "array[int]" = field(default_factory=lambda: array("I"))
@@ -130,7 +132,7 @@ class _Classes:
 
     def add(self, file: _File) -> None:
         known = set(self.names)
-        self.names += [name for name in file.labels if name and name not in known]
+        self.names += [name for name in file.declared if name not in known]
         self.used.update(file.labels[number] for number in set(file.classes))
         self.above |= file.above
 
@@ -198,6 +200,8 @@ def _pictures(reading: Reading, classes: _Classes, source: str) -> Iterator[Pict
     split, places = _side(reading, source)
     rows = array("I", sorted(range(len(file.owners)), key=file.owners.__getitem__))
     file.sizes += [None] * (len(file.names) - len(file.sizes))
+    # A million ids take a hundred megabytes, and all is by number now.
+    file.images.clear()
     last = 0
     for number, name in enumerate(file.names):
         first = last
@@ -250,6 +254,7 @@ def _take_category(reading: Reading, file: _File, position: int, entry: Mapping[
         reading.findings.append(_TWICE.at(where, shown(identity)))
     else:
         file.labels[number] = name
+        file.declared.append(name)
     if isinstance(above, str) and above != name:
         file.above.add(above)
 
@@ -317,10 +322,10 @@ def _side(reading: Reading, source: str) -> tuple[SplitName, list[str]]:
 def _key(reading: Reading, places: Sequence[str], name: str) -> str:
     """Return the path below the root at which the picture lies, or would be looked for first."""
     name = name.removeprefix("./")
-    found = [key for key in (f"{folder}{name}" for folder in places) if reading.files.has(key)]
+    found = [key for key in (folder + name for folder in places) if reading.files.has(key)]
     if len(found) > 1:
         reading.findings.append(_SEVERAL.at(place(found[0]), f"also {quote(found[1])}"))
-    return found[0] if found else f"{places[0]}{name}"
+    return found[0] if found else places[0] + name
 
 
 def _boxes(

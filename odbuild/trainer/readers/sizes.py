@@ -8,7 +8,7 @@ from typing import IO
 
 from PIL import Image
 
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
 
 def size_of(file: Path | IO[bytes]) -> tuple[int, int] | None:

@@ -92,8 +92,8 @@ class Document:
                     f"{self.path} is nested too deeply to be annotations. Export it again."
                 ) from error
             else:
-                # A number at the window's end may go on behind it.
-                if end < len(self._text) or self._ended:
+                # A number at the window's end may go on behind it, even after a dot or an `e+`.
+                if end < len(self._text) - 2 or self._ended:
                     self._began, self._at = self._at, end
                     return value
             self._more()
