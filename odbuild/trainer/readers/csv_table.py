@@ -13,6 +13,7 @@ from pathlib import Path
 from ..dataset import Box, Dataset, Picture
 from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
+from ..packed import pack
 from . import layout, plain
 from .files import Files
 from .plain import spot
@@ -69,18 +70,15 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     """
     reading = begin(root)
     numbers = count()
-    rows = [row for table in _tables(reading.files) for row in _rows(reading, table, numbers)]
+    rows = pack(row for table in _tables(reading.files) for row in _rows(reading, table, numbers)).by_key()
     named: set[str] = set()
-    pictures: list[Picture] = []
-    for key, group in groupby(sorted(rows, key=_key), key=_key):
-        named.add(key)
-        pictures += _picture(reading, key, group)
+    pictures = pack(
+        picture
+        for key, group in groupby(rows, key=lambda row: row.key)
+        for picture in _picture(reading, named, key, group)
+    )
     unnamed = layout.book_unnamed(reading, pictures, named)
     return finish(reading, "csv", (), pictures, len(named) + len(unnamed))
-
-
-def _key(row: Picture) -> str:
-    return row.key
 
 
 def _tables(files: Files) -> Iterator[_Table]:
@@ -208,8 +206,9 @@ def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int
     )
 
 
-def _picture(reading: Reading, key: str, rows: Iterable[Picture]) -> Iterator[Picture]:
-    """Yield the picture of all rows that name it, or none where it has no file."""
+def _picture(reading: Reading, named: set[str], key: str, rows: Iterable[Picture]) -> Iterator[Picture]:
+    """Yield the picture of all rows that name it, or none where it has no file, and take it up as named."""
+    named.add(key)
     found = list(rows)
     boxes = tuple(box for row in found for box in row.boxes)
     if not usable_file(reading, key, boxes):

@@ -14,6 +14,7 @@ from ..errors import OdbuildError
 from ..findings import Finding, Rule, quote
 from ..images import sniff
 from ..labels import Item, from_pbtxt
+from ..packed import pack
 from . import framing, layout, plain, strict, wire
 from .files import Files
 from .reading import (
@@ -114,7 +115,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     shards = sorted(_shards(reading.files))
     counts = _counts(reading)
     _complete(reading, shards, counts)
-    pictures = [picture for shard in shards for picture in _pictures(records, shard, counts.get(shard))]
+    pictures = pack(picture for shard in shards for picture in _pictures(records, shard, counts.get(shard)))
     reading.findings += [_UNREAD.at(key) for key in sorted(records.unread)]
     return finish(reading, "tfrecord", [item.display for item in items], pictures, records.keys)
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..dataset import Box, Dataset, Picture, SplitName
 from ..findings import Finding, Rule, place, quote
+from ..packed import pack
 from . import layout, plain
 from .markup import Element, MarkupError, load
 from .plain import spot
@@ -92,7 +93,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     reading = begin(root)
     keys = sorted({key for home in layout.homes(root) for key in _xmls(reading, home)})
     voc = _Voc(reading=reading, lists=_lists(reading))
-    pictures = [picture for key in keys for picture in _picture(voc, key)]
+    pictures = pack(picture for key in keys for picture in _picture(voc, key))
     unnamed = layout.book_unnamed(reading, pictures, voc.claimed)
     voc.keys += len(unnamed)
     _book_listed(voc, {PurePosixPath(key).stem for key in (*keys, *unnamed)})

@@ -17,6 +17,7 @@ import yaml
 from ..dataset import Box, Dataset, Picture, SplitName
 from ..errors import OdbuildError, did_you_mean
 from ..findings import Change, Finding, Rule, place, quote
+from ..packed import pack
 from . import layout, plain
 from .files import Files
 from .plain import spot
@@ -138,9 +139,10 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     pairs = {key: _labels_of(reading.files, key) for key in sorted(yolo.sides)}
     orphans = sorted(yolo.labels.difference(filter(None, pairs.values())))
     pairs |= {_picture_of(key): key for key in orphans if _means_picture(reading, key)}
-    pictures = [picture for key, labels in pairs.items() for picture in _picture(yolo, key, labels)]
+    pictures = (picture for key, labels in pairs.items() for picture in _picture(yolo, key, labels))
+    packed = pack(pictures)
     names = [name for _, name in sorted(yolo.config.names.items())]
-    return finish(reading, "yolo", names, pictures, len(pairs) + yolo.unnamed)
+    return finish(reading, "yolo", names, packed, len(pairs) + yolo.unnamed)
 
 
 def _config_files(files: Files) -> list[str]:
