@@ -67,7 +67,7 @@ def test_boxes_are_those_written(
         spelled = _spelled(word, form, [key for key, it in keys.items() if WORDS[it.split] == word])
         config[word] = spelled.pop(word)
         put(root, spelled)
-    put(root, {"data.yaml": yaml.safe_dump(config, allow_unicode=True)})
+    put(root, {"data.yaml": yaml.safe_dump(config)})
     if form == "outer" and not told and any(not picture.split for picture in source.pictures):
         return
     read, found = readers.read(root)

@@ -24,6 +24,9 @@ _EDGES = ("xmin", "ymin", "xmax", "ymax")
 COLUMNS = ("filename", "class", *_EDGES)
 """Columns that a table needs, in any order; it may also have width, height and group."""
 
+HOLDS = f"a table (.csv) with the columns {', '.join(COLUMNS)}"
+"""What a folder of this format holds, for messages."""
+
 _DELIMITERS = ",;\t"
 
 _PEEK = 1 << 16

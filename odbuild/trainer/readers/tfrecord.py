@@ -31,6 +31,9 @@ from .reading import (
     usable_label,
 )
 
+HOLDS = "files of records, such as train.tfrecord or train.record-00000-of-00010, and a label map (.pbtxt)"
+"""What a folder of this format holds, for messages."""
+
 INDEX = "index.json"
 """The file in which a conversion of this program counts its records."""
 

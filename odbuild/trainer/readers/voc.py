@@ -28,6 +28,9 @@ from .reading import (
 )
 from .sizes import size_of
 
+HOLDS = "XML files of Pascal VOC, in Annotations or beside the pictures"
+"""What a folder of this format holds, for messages."""
+
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 _TREES, _SHELVES = {"annotations", "xmls"}, {"jpegimages", "images"}

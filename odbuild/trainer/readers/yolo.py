@@ -36,6 +36,9 @@ from .reading import (
     usable_label,
 )
 
+HOLDS = "data.yaml with names, or classes.txt, and a text file of labels for each picture"
+"""What a folder of this format holds, for messages."""
+
 _MOST_CONFIG = 1 << 20
 """Bytes of a data.yaml that is still parsed: tens of thousands of names."""
 
