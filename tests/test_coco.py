@@ -227,7 +227,7 @@ def test_what_is_no_coco_json_is_an_error(tmp_path: Path, text: str, message: st
 
 def test_other_json_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"images": [], "shapes": []}')
-    with pytest.raises(OdbuildError, match="holds no annotations of a known format"):
+    with pytest.raises(OdbuildError, match="holds no annotations that are known"):
         readers.read(tmp_path)
 
 

@@ -149,7 +149,7 @@ def test_fixtures_give_datasets(project: Path) -> None:
     code, output = _pytest(project, "-q")
     assert code == 1
     assert "2 passed, 1 error" in output
-    assert "Set odbuild_records in pytest's ini file" in " ".join(output.split())
+    assert "set odbuild_records in pytest's ini file" in " ".join(output.split())
 
 
 def test_a_plain_run_imports_nothing_of_odbuild_s() -> None:

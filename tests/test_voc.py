@@ -123,7 +123,7 @@ def test_the_picture_is_the_namesake_and_else_the_one_that_is_named(
     put(tmp_path, dict.fromkeys(files, JPEG))
     data, found = readers.read(put(tmp_path, {"a.xml": text}))
     assert [picture.key for picture in data.pictures] == [key]
-    assert _found(found, "ANN002") == ([('"a.xml"', f'"{filename}"')] if warned else [])
+    assert _found(found, "ANN001") == ([('"a.xml"', f'"{filename}"')] if warned else [])
     assert whole(data)
 
 

@@ -1,12 +1,14 @@
 """Datasets of every common format, read into the one in-memory form."""
 
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 from ..dataset import Dataset
-from ..errors import OdbuildError, UsageError
-from ..findings import Finding
+from ..errors import OdbuildError, UsageError, did_you_mean
+from ..findings import SHOWN, Finding, quote
 from . import cloud, coco, csv_table, iris, tfrecord, voc, yolo
 from .files import folders
 
@@ -32,7 +34,8 @@ def read(folder: Path, named: str | None = None) -> tuple[Dataset, list[Finding]
         UsageError: no format has that name.
     """
     if named is not None and named not in READERS:
-        raise UsageError(f"There is no format {named!r}; there are {', '.join(READERS)}.")
+        near = did_you_mean(named, READERS)
+        raise UsageError(f"There is no format {named!r}.{near} There are: {', '.join(READERS)}.")
     root, name = locate(folder, named)
     dataset, findings = READERS[name].read(root)
     return dataset, findings
@@ -49,23 +52,47 @@ def locate(folder: Path, named: str | None = None) -> tuple[Path, str]:
         raise OdbuildError(f"The dataset folder {folder} {what}.")
     try:
         for places in _places(folder):
-            found = {place: name for place in places for name in [_format(place, named)] if name}
+            found = {place: names for place in places if (names := _formats(place, named))}
             if len(found) > 1:
-                names = ", ".join(place.name for place in found)
-                raise OdbuildError(f"{folder} holds several datasets ({names}); name one of these folders.")
-            if found:
-                return found.popitem()
+                several = ", ".join(place.name for place in found)
+                raise OdbuildError(f"{folder} holds several datasets ({several}); name one of these folders.")
+            for place, formats in found.items():
+                return place, _sole(place, formats)
     except OSError as error:
         raise OdbuildError(f"The dataset folder {folder} cannot be read: {error.strerror}.") from error
+    wanted = "\n".join(f"  {name}: {READERS[name].HOLDS}" for name in ([named] if named else READERS))
     raise OdbuildError(
-        f"{folder} holds no annotations of a known format ({', '.join(READERS)}), such as {cloud.NAME}. "
-        "Name the folder that does."
+        f"{folder} holds no annotations that are known: there {_lies(folder)}. "
+        f"Name the folder that holds them; known are\n{wanted}"
     )
 
 
-def _format(place: Path, named: str | None) -> str | None:
-    """Return the first format that is recognised in a folder."""
-    return next((name for name in ([named] if named else READERS) if READERS[name].recognise(place)), None)
+def _formats(place: Path, named: str | None) -> list[str]:
+    """Return the formats that are recognised in a folder, or the named one if it is."""
+    return [name for name in ([named] if named else READERS) if READERS[name].recognise(place)]
+
+
+def _sole(place: Path, formats: Sequence[str]) -> str:
+    if len(formats) > 1:
+        named = " or ".join(f"--format {name}" for name in formats)
+        raise OdbuildError(f"{place} holds annotations in several formats; choose one with {named}.")
+    return formats[0]
+
+
+def _lies(folder: Path) -> str:
+    """Say what lies in a folder: how many files of which endings, and the names of some folders."""
+    files, inner = Counter[str](), list[str]()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                inner.append(quote(entry.name))
+            else:
+                files[PurePath(entry.name).suffix.lower()] += 1
+    kinds = [f"{count:,} {quote(ending)[1:-1] or 'other'}" for ending, count in files.most_common(SHOWN)]
+    parts = [f"lie files ({', '.join(kinds)})"] if files else []
+    more = ", ..." if len(inner) > SHOWN else ""
+    parts += [f"lie folders ({', '.join(sorted(inner)[:SHOWN])}{more})"] if inner else []
+    return " and ".join(parts) or "lies nothing"
 
 
 def _places(folder: Path) -> Iterator[Sequence[Path]]:

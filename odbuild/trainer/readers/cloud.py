@@ -26,6 +26,9 @@ from .strict import kind, shown
 
 NAME = "_annotations.json"
 
+HOLDS = f"{NAME} of Cloud Annotations, version 1.0"
+"""What a folder of this format holds, for messages."""
+
 NEGATIVE = "Negative"
 """The label that Cloud Annotations writes for `Mark as Negative`."""
 

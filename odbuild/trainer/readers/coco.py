@@ -26,6 +26,9 @@ from .strict import kind, shown
 NAME = "_annotations.coco.json"
 """The file that Roboflow writes into the folder of each side."""
 
+HOLDS = "JSON of COCO, right there or in annotations"
+"""What a folder of this format holds, for messages."""
+
 _SPLITS: Mapping[str, SplitName] = {
     "train": "train",
     "training": "train",

@@ -13,14 +13,19 @@ from pathlib import Path
 from ..dataset import Box, Dataset, Picture
 from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
+from ..packed import pack
 from . import layout, plain
 from .files import Files
 from .plain import spot
 from .reading import Reading, begin, book_box, finish, lose_box, note_background, usable_file, usable_label
+from .sizes import size_of
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 COLUMNS = ("filename", "class", *_EDGES)
 """Columns that a table needs, in any order; it may also have width, height and group."""
+
+HOLDS = f"a table (.csv) with the columns {', '.join(COLUMNS)}"
+"""What a folder of this format holds, for messages."""
 
 _DELIMITERS = ",;\t"
 
@@ -68,18 +73,15 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     """
     reading = begin(root)
     numbers = count()
-    rows = [row for table in _tables(reading.files) for row in _rows(reading, table, numbers)]
+    rows = pack(row for table in _tables(reading.files) for row in _rows(reading, table, numbers)).by_key()
     named: set[str] = set()
-    pictures: list[Picture] = []
-    for key, group in groupby(sorted(rows, key=_key), key=_key):
-        named.add(key)
-        pictures += _picture(reading, key, group)
+    pictures = pack(
+        picture
+        for key, group in groupby(rows, key=lambda row: row.key)
+        for picture in _picture(reading, named, key, group)
+    )
     unnamed = layout.book_unnamed(reading, pictures, named)
     return finish(reading, "csv", (), pictures, len(named) + len(unnamed))
-
-
-def _key(row: Picture) -> str:
-    return row.key
 
 
 def _tables(files: Files) -> Iterator[_Table]:
@@ -170,12 +172,12 @@ def _find(files: Files, folders: Sequence[str], filename: str) -> str:
     slashed = filename.replace("\\", "/")
     names = (filename, slashed, slashed.rpartition("/")[2])
     keys = (layout.join(folder, name) for name in names for folder in folders)
-    return next((key for key in keys if layout.exists(files, key)), "") or layout.missing(files, folders, filename)
+    return next((key for key in keys if files.exists(key)), "") or layout.missing(files, folders, filename)
 
 
 def _measure(reading: Reading, key: str) -> tuple[int, int] | None:
     """Return the size in a picture's header, in pixels; any for one without a file, as its boxes are dropped."""
-    return layout.header_size(reading.root / key) if reading.files.problem(key) is None else (1, 1)
+    return size_of(reading.root / key) if reading.files.problem(key) is None else (1, 1)
 
 
 def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int] | None) -> Box | Finding | None:
@@ -207,8 +209,9 @@ def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int
     )
 
 
-def _picture(reading: Reading, key: str, rows: Iterable[Picture]) -> Iterator[Picture]:
-    """Yield the picture of all rows that name it, or none where it has no file."""
+def _picture(reading: Reading, named: set[str], key: str, rows: Iterable[Picture]) -> Iterator[Picture]:
+    """Yield the picture of all rows that name it, or none where it has no file, and take it up as named."""
+    named.add(key)
     found = list(rows)
     boxes = tuple(box for row in found for box in row.boxes)
     if not usable_file(reading, key, boxes):

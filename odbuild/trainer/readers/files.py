@@ -3,8 +3,9 @@
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from ..errors import OdbuildError
@@ -92,12 +93,16 @@ class Files:
             return _NO_FILE.at(place(key))
         return None if path.is_file() else _ODD_KEY.at(place(key), "is no regular file")
 
-    def names(self, folder: str) -> frozenset[str]:
-        """Return what lies in a folder below the root, `""` for itself; nothing where it is missing or outside."""
-        if folder and odd_key(folder):
-            return frozenset()
-        found = self._listing(folder)
-        return found.files | found.others | found.folders
+    def exists(self, key: str) -> bool:
+        """Say whether anything of that name lies below the root."""
+        folder, _, name = key.rpartition("/")
+        listing = _Listing() if odd_key(key) else self._listing(folder)
+        return name in listing.files or name in listing.others or name in listing.folders
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Yield what lies in a folder below the root, or in the root, "", itself; nothing where it is missing."""
+        listing = _Listing() if folder and odd_key(folder) else self._listing(folder)
+        return chain(listing.files, listing.others, listing.folders)
 
     def _listing(self, folder: str) -> _Listing:
         """Return what lies in a folder of the dataset: nothing where it is missing, misspelt or outside."""

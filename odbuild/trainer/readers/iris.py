@@ -24,6 +24,9 @@ from .reading import (
 )
 from .strict import kind, shown
 
+HOLDS = f"{NAME} of local Iris, version v2"
+"""What a folder of this format holds, for messages."""
+
 NEGATIVE = "negative"
 """The label that Iris writes for `Mark as negative`."""
 

@@ -2,16 +2,12 @@
 
 import os
 import re
-import warnings
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from ..dataset import Picture, SplitName
 from ..findings import Rule, place, quote
-from ..images import FOREIGN
-from .files import Files, odd_key
+from .files import Files
 from .reading import Reading, lose_picture
 
 SIDES: dict[str, SplitName] = {
@@ -27,9 +23,6 @@ SIDES: dict[str, SplitName] = {
 }
 """The words that name a side in names of files and folders."""
 
-_PRECEDENCE: tuple[SplitName, ...] = ("train", "validation", "test")
-"""What has trained cannot judge any more, so of several sides the first one holds."""
-
 _FILLERS = {"", "images", "labels", "annotations", "data", "set", "dataset"}
 """Words beside which a folder's name may still name a side, as in `test_images`."""
 
@@ -41,12 +34,7 @@ PICTURES = frozenset(
 )
 """Endings of pictures' files, in lower case."""
 
-_TWO_SIDES = Rule(
-    "SPL402",
-    "warning",
-    "a picture stands on more than one side of the split; it was taken for the first of train, validation, test",
-    "leave it on one side",
-)
+_TWO_SIDES = Rule("SPL402", "error", "a picture is on two sides of the split", "leave it on one")
 _UNNAMED = Rule(
     "ANN003",
     "warning",
@@ -123,12 +111,6 @@ def walk(reading: Reading, folder: str) -> Iterator[str]:
                 yield key
 
 
-def exists(files: Files, key: str) -> bool:
-    """Say whether something of that very name lies below the root."""
-    folder, _, name = key.rpartition("/")
-    return not odd_key(key) and name in files.names(folder)
-
-
 def by_stem(files: Files, folder: str) -> dict[str, list[str]]:
     """Return the names of the pictures in a folder, sorted, by their name without ending."""
     found: dict[str, list[str]] = {}
@@ -147,7 +129,8 @@ def missing(files: Files, folders: Sequence[str], name: str) -> str:
 
 def one_side(reading: Reading, key: str, sides: Collection[SplitName]) -> SplitName:
     """Return the one side that a picture is taken for; one that stands on several is told."""
-    named: list[SplitName] = [side for side in _PRECEDENCE if side in sides]
+    every: tuple[SplitName, ...] = ("train", "validation", "test")
+    named = [side for side in every if side in sides]
     if len(named) > 1:
         reading.findings.append(_TWO_SIDES.at(place(key), ", ".join(named)))
     return named[0] if named else ""
@@ -167,14 +150,3 @@ def book_unnamed(reading: Reading, pictures: Iterable[Picture], claimed: Contain
     for key in unnamed:
         lose_picture(reading, key, _UNNAMED.at(place(key)), (), "no annotation")
     return unnamed
-
-
-def header_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of a picture as its header says, in pixels; None where it says none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=["JPEG", "PNG", *FOREIGN.values()]) as picture:
-                return picture.size if min(picture.size) > 0 else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None

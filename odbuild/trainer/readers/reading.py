@@ -29,7 +29,7 @@ _MARKED = Rule(
 )
 _FRACTIONS = "give fractions of the picture's width and height"
 NO_NUMBER = Rule("ANN007", "error", "a coordinate is not a number", _FRACTIONS)
-FAR_OFF = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
+PIXELS = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,17 +68,35 @@ def begin(root: Path) -> Reading:
     return Reading(root=root, files=Files(root))
 
 
-def far_off(value: float) -> bool:
-    """Say whether a coordinate is no fraction that slipped over the edge but another unit, most likely pixels."""
-    return not PIXELS_BELOW <= value <= PIXELS_ABOVE
-
-
 def usable_label(reading: Reading, where: str, label: object) -> bool:
     """Say whether the value can be a class; each that cannot is an error."""
     if reading.knows(label):
         return True
     reading.findings.append(_NO_LABEL.at(f"{where}.label", shown(label)))
     return False
+
+
+def is_fraction(value: object) -> bool:
+    """Say whether the value is a number that can be meant as a fraction of a picture's side."""
+    return type(value) in (float, int) and PIXELS_BELOW <= value <= PIXELS_ABOVE  # type: ignore[operator]
+
+
+def usable_edge(reading: Reading, where: str, value: object) -> bool:
+    """Say whether the value can be the edge of a box; each that cannot is an error."""
+    if is_fraction(value):
+        return True
+    rule = NO_NUMBER if isinstance(value, bool) or not isinstance(value, int | float) else PIXELS
+    reading.findings.append(rule.at(where, shown(value)))
+    return False
+
+
+def note_mark(reading: Reading, where: str, label: str, negative: str) -> None:
+    """Book an annotation that only names a class; that which marks a picture as a background is no mistake."""
+    reading.ledger.append(
+        Change(action="label-only", what="label", where=where, code="ANN003", value=quote(label))
+    )
+    if label != negative:
+        reading.findings.append(_MARKED.at(where, quote(label)))
 
 
 def lose_box(reading: Reading, key: str, index: int, problem: Finding) -> None:
@@ -91,29 +109,6 @@ def book_box(reading: Reading, key: str, index: int, code: str, value: str) -> N
     """Book a box of the source that is in no picture, which was told."""
     reading.drawn += 1
     reading.ledger.append(dropped("box", place(key, index), code, value))
-
-
-def is_fraction(value: object) -> bool:
-    """Say whether the value is a number that can be meant as a fraction of a picture's side."""
-    return type(value) in (float, int) and PIXELS_BELOW <= value <= PIXELS_ABOVE  # type: ignore[operator]
-
-
-def usable_edge(reading: Reading, where: str, value: object) -> bool:
-    """Say whether the value can be the edge of a box; each that cannot is an error."""
-    if is_fraction(value):
-        return True
-    rule = NO_NUMBER if isinstance(value, bool) or not isinstance(value, int | float) else FAR_OFF
-    reading.findings.append(rule.at(where, shown(value)))
-    return False
-
-
-def note_mark(reading: Reading, where: str, label: str, negative: str) -> None:
-    """Book an annotation that only names a class; that which marks a picture as a background is no mistake."""
-    reading.ledger.append(
-        Change(action="label-only", what="label", where=where, code="ANN003", value=quote(label))
-    )
-    if label != negative:
-        reading.findings.append(_MARKED.at(where, quote(label)))
 
 
 def usable_file(reading: Reading, key: str, boxes: Iterable[Box]) -> bool:

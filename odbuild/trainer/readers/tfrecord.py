@@ -14,21 +14,25 @@ from ..errors import OdbuildError
 from ..findings import Finding, Rule, quote
 from ..images import sniff
 from ..labels import Item, from_pbtxt
+from ..packed import pack
 from . import framing, layout, plain, strict, wire
 from .files import Files
 from .reading import (
-    FAR_OFF,
     NO_NUMBER,
+    PIXELS,
     Reading,
     begin,
     book_box,
-    far_off,
     finish,
+    is_fraction,
     lose_box,
     lose_picture,
     note_background,
     usable_label,
 )
+
+HOLDS = "files of records, such as train.tfrecord or train.record-00000-of-00010, and a label map (.pbtxt)"
+"""What a folder of this format holds, for messages."""
 
 INDEX = "index.json"
 """The file in which a conversion of this program counts its records."""
@@ -114,7 +118,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     shards = sorted(_shards(reading.files))
     counts = _counts(reading)
     _complete(reading, shards, counts)
-    pictures = [picture for shard in shards for picture in _pictures(records, shard, counts.get(shard))]
+    pictures = pack(picture for shard in shards for picture in _pictures(records, shard, counts.get(shard)))
     reading.findings += [_UNREAD.at(key) for key in sorted(records.unread)]
     return finish(reading, "tfrecord", [item.display for item in items], pictures, records.keys)
 
@@ -334,4 +338,4 @@ def _odd(edges: Sequence[float], spot: str) -> Finding | None:
     shown = ", ".join(f"{name}={edge:.6g}" for name, edge in zip(_EDGES, edges, strict=True))
     if not all(map(math.isfinite, edges)):
         return NO_NUMBER.at(spot, shown)
-    return FAR_OFF.at(spot, shown) if any(map(far_off, edges)) else None
+    return PIXELS.at(spot, shown) if not all(map(is_fraction, edges)) else None

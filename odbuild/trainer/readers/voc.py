@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..dataset import Box, Dataset, Picture, SplitName
 from ..findings import Finding, Rule, place, quote
+from ..packed import pack
 from . import layout, plain
 from .markup import Element, MarkupError, load
 from .plain import spot
@@ -25,6 +26,10 @@ from .reading import (
     note_background,
     usable_label,
 )
+from .sizes import size_of
+
+HOLDS = "XML files of Pascal VOC, in Annotations or beside the pictures"
+"""What a folder of this format holds, for messages."""
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -48,7 +53,7 @@ _NO_SIZE = Rule(
 )
 _TWICE = Rule("ANN006", "error", "a second file annotates the same picture", "delete one of the two")
 _STALE = Rule(
-    "ANN002",
+    "ANN001",
     "warning",
     "an annotation names another picture than the one of its own name, which was taken",
     "correct the filename in it, or rename the file",
@@ -91,7 +96,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     reading = begin(root)
     keys = sorted({key for home in layout.homes(root) for key in _xmls(reading, home)})
     voc = _Voc(reading=reading, lists=_lists(reading))
-    pictures = [picture for key in keys for picture in _picture(voc, key)]
+    pictures = pack(picture for key in keys for picture in _picture(voc, key))
     unnamed = layout.book_unnamed(reading, pictures, voc.claimed)
     voc.keys += len(unnamed)
     _book_listed(voc, {PurePosixPath(key).stem for key in (*keys, *unnamed)})
@@ -162,7 +167,7 @@ def _picture(voc: _Voc, key: str) -> Iterator[Picture]:
     recorded = _recorded(tree)
     problem = _TWICE.at(quote(key), quote(found)) if found in voc.claimed else reading.files.problem(found)
     voc.claimed.add(found)
-    size = recorded or (layout.header_size(reading.root / found) if problem is None else None)
+    size = recorded or (size_of(reading.root / found) if problem is None else None)
     if size is None and problem is None:
         problem = _NO_SIZE.at(quote(key), quote(found))
     boxes = tuple(_boxes(reading, key, found, tree, size or (1, 1)))
@@ -207,7 +212,9 @@ def _find(voc: _Voc, key: str, filename: str) -> str:
             names = _stems(voc, folder).get(stem)
             if not names:
                 continue
-            if stem == own != meant and any(named in reading.files.names(folder) for folder in folders if named):
+            if stem == own != meant and any(
+                reading.files.exists(layout.join(folder, named)) for folder in folders if named
+            ):
                 reading.findings.append(_STALE.at(quote(key), quote(filename)))
             return layout.join(folder, named if named in names else names[0])
     return layout.missing(reading.files, folders, named or f"{own}.jpg")

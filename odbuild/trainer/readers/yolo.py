@@ -17,23 +17,27 @@ import yaml
 from ..dataset import Box, Dataset, Picture, SplitName
 from ..errors import OdbuildError, did_you_mean
 from ..findings import Change, Finding, Rule, place, quote
+from ..packed import pack
 from . import layout, plain
 from .files import Files
 from .plain import spot
 from .reading import (
-    FAR_OFF,
     NO_NUMBER,
+    PIXELS,
     Reading,
     begin,
     book_box,
-    far_off,
     finish,
+    is_fraction,
     lose_box,
     lose_picture,
     note_background,
     usable_file,
     usable_label,
 )
+
+HOLDS = "data.yaml with names, or classes.txt, and a text file of labels for each picture"
+"""What a folder of this format holds, for messages."""
 
 _MOST_CONFIG = 1 << 20
 """Bytes of a data.yaml that is still parsed: tens of thousands of names."""
@@ -75,7 +79,7 @@ _UNNAMED = Rule(
     "no side in the config names a picture, so it was left out",
     "add its folder to the config",
 )
-_NO_SIDE = Rule("ANN002", "info", "the pictures of one side are not here, so it was left out")
+_NO_SIDE = Rule("ANN001", "info", "the pictures of one side are not here, so it was left out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +125,7 @@ def recognise(root: Path) -> bool:
     files = Files(root)
     if _config_files(files):
         return True
-    named = any(_names_files(files)) or {"images", "labels"} <= files.names("")
+    named = any(_names_files(files)) or {"images", "labels"} <= {*files.names("")}
     return named and any(_is_labels(root / key) for key in _samples(files))
 
 
@@ -138,9 +142,10 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     pairs = {key: _labels_of(reading.files, key) for key in sorted(yolo.sides)}
     orphans = sorted(yolo.labels.difference(filter(None, pairs.values())))
     pairs |= {_picture_of(key): key for key in orphans if _means_picture(reading, key)}
-    pictures = [picture for key, labels in pairs.items() for picture in _picture(yolo, key, labels)]
+    pictures = (picture for key, labels in pairs.items() for picture in _picture(yolo, key, labels))
+    packed = pack(pictures)
     names = [name for _, name in sorted(yolo.config.names.items())]
-    return finish(reading, "yolo", names, pictures, len(pairs) + yolo.unnamed)
+    return finish(reading, "yolo", names, packed, len(pairs) + yolo.unnamed)
 
 
 def _config_files(files: Files) -> list[str]:
@@ -289,7 +294,7 @@ def _resolve(files: Files, text: str, base: str = "") -> str | None:
         return ""
     needed = [at for at, part in enumerate(parts) if layout.side_of_folder(part) and part != files.root.name]
     keys = ("/".join(parts[at:]) for at in range(min(needed, default=len(parts) - 1) + 1))
-    return next((key for key in keys if layout.exists(files, key)), None)
+    return next((key for key in keys if files.exists(key)), None)
 
 
 def _find_pictures(yolo: _Yolo) -> None:
@@ -329,7 +334,7 @@ def _book_unnamed(yolo: _Yolo) -> None:
 
 def _customary(files: Files) -> list[str]:
     """Return the folders of pictures where nothing names them: of pictures, else of sides, else the root."""
-    pictures = [name for name in _MIRRORS if name in files.names("")]
+    pictures = [name for name in _MIRRORS if files.exists(name)]
     sides = [home for home in layout.homes(files.root) if "/" not in home and layout.side_of_folder(home)]
     return pictures or sides or [""]
 
@@ -371,7 +376,7 @@ def _across(key: str) -> str:
 def _labels_of(files: Files, key: str) -> str | None:
     """Return the file of a picture's labels; None where there is none."""
     keys = (f"{path.rpartition('.')[0] or path}.txt" for path in (_across(key), key))
-    return next((key for key in keys if layout.exists(files, key)), None)
+    return next((key for key in keys if files.exists(key)), None)
 
 
 def _picture_of(labels: str) -> str:
@@ -450,8 +455,8 @@ def _edges(config: _Config, words: Sequence[str], where: str) -> tuple[float, fl
         value = plain.number(word)
         if value is None:
             return NO_NUMBER.at(where, quote(word))
-        if far_off(value):
-            return FAR_OFF.at(where, quote(word))
+        if not is_fraction(value):
+            return PIXELS.at(where, quote(word))
         values.append(value)
     if polygon:
         return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
