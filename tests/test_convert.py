@@ -11,7 +11,7 @@ from typing import Any
 import pictures
 import pytest
 import strategies
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from odbuild.trainer import examples, images, records
@@ -72,7 +72,7 @@ def test_records_hold_what_the_source_holds(
 ) -> None:
     folder = source.write(tmp_path_factory.mktemp("data") / "in")
     out = folder.parent / "out"
-    converted = convert(folder, out, replace(PLAIN, shard_bytes=shard_bytes), _quiet)
+    converted = convert(folder, out, replace(PLAIN, shard_bytes=shard_bytes), _quiet, processes=1)
     held = _both(converted)
     assert {key: it.encoded for key, it in held.items()} == source.files
     for key, it in held.items():
@@ -84,6 +84,8 @@ def test_records_hold_what_the_source_holds(
         assert it.ids == tuple(converted.labels.index(box.label) + 1 for box in boxes)
         assert (it.format, it.height) == ("jpeg", 40)
     assert load(out) == converted
+    for shard in (*converted.train.shards, *converted.validation.shards):
+        records.verify(shard)
     assert _ledger(out) == []
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
 
@@ -93,7 +95,7 @@ def test_the_counts_are_those_of_the_records(
     tmp_path_factory: pytest.TempPathFactory, source: strategies.Source
 ) -> None:
     folder = source.write(tmp_path_factory.mktemp("data") / "in")
-    converted = convert(folder, folder.parent / "out", PLAIN, _quiet)
+    converted = convert(folder, folder.parent / "out", PLAIN, _quiet, processes=1)
     for side in (converted.train, converted.validation):
         held = _read(side)
         labels = Counter(box.label for it in held for box in it.boxes)
@@ -120,6 +122,20 @@ def test_the_same_data_gives_the_same_bytes_elsewhere_and_in_any_order(tmp_path:
     assert first.digest == second.digest
     for path in first.folder.iterdir():
         assert path.read_bytes() == (second.folder / path.name).read_bytes()
+
+
+@given(source=strategies.sources(), shard_bytes=st.sampled_from([1, 9000]), processes=st.integers(2, 5))
+@settings(max_examples=15)
+def test_the_number_of_processes_does_not_show(
+    tmp_path_factory: pytest.TempPathFactory, source: strategies.Source, shard_bytes: int, processes: int
+) -> None:
+    folder = source.write(tmp_path_factory.mktemp("data") / "in")
+    policies = replace(PLAIN, shard_bytes=shard_bytes)
+    alone = convert(folder, folder.parent / "alone", policies, _quiet, processes=1)
+    together = convert(folder, folder.parent / "together", policies, _quiet, processes=processes)
+    assert together.findings == alone.findings
+    for path in alone.folder.iterdir():
+        assert path.read_bytes() == (together.folder / path.name).read_bytes()
 
 
 def test_other_data_has_another_digest(tmp_path: Path) -> None:
@@ -285,7 +301,7 @@ def test_an_interrupt_before_the_first_shard_leaves_nothing(
     source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX]})
     monkeypatch.setattr(images, "prepare", stop)
     with pytest.raises(Stop):
-        convert(source, tmp_path / "out", PLAIN, _quiet)
+        convert(source, tmp_path / "out", PLAIN, _quiet, processes=1)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

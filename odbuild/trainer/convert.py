@@ -7,10 +7,11 @@ with an index of what was made. Each picture is read once and held no longer tha
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from . import index, jobs, shard
+from . import index, jobs, pool, shard
 from .dataset import used_labels
 from .errors import OdbuildError, UsageError
 from .findings import Change, Finding, errors, place, render
@@ -26,9 +27,6 @@ from .shard import Account
 from .sources import Survey, survey
 from .split import divide, judge
 from .workshop import LOCK, OUT, workshop
-
-JOB, ACCOUNT = ".job", ".json"
-"""Endings of the files beside the shards in the workshop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +59,13 @@ class _Plan:
 
 
 def convert(
-    folder: Path, out: Path, policies: Policies, say: Callable[[str], None], *, named: str | None = None
+    folder: Path,
+    out: Path,
+    policies: Policies,
+    say: Callable[[str], None],
+    *,
+    named: str | None = None,
+    processes: int | None = None,
 ) -> Converted:
     """Check a dataset, split it, and write it as records.
 
@@ -74,6 +78,8 @@ def convert(
         policies: what to do where the data leaves a choice.
         say: takes lines of progress and, at the end, the warnings.
         named: the dataset's format; recognised where it is not given.
+        processes: how many work at the same time, each on a shard of its own; one for each processor where it is
+            not given. The output is the same for any number.
 
     Raises:
         OdbuildError: the data has errors or no usable box, or the output cannot be written.
@@ -82,10 +88,10 @@ def convert(
     root = locate(folder, named)[0]
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"{out} lies in the dataset {root}, which is never written to. Name another folder.")
-    with workshop(out, f"*{ACCOUNT}") as work:
+    with workshop(out, f"*{shard.ACCOUNT}") as work:
         plan = _plan(folder, named, policies, work)
         say(f"{plan.pictures:,} pictures with {plan.boxes:,} boxes in {plan.root}")
-        _make(plan, work, say)
+        _make(plan, work, processes, say)
         converted = _finish(plan, policies, work)
     notes = render(converted.findings)
     if notes:
@@ -141,19 +147,22 @@ def _lay(side: str, chosen: Sequence[int], seen: Survey, job: jobs.Job, work: Pa
     rest = iter(ordered)
     for name, count in zip(names, counts, strict=True):
         rows = tuple(jobs.row(seen.pictures[it], seen.source(it), ids) for it in islice(rest, count))
-        (work / f"{name}{JOB}").write_bytes(replace(job, name=name, rows=rows).data)
+        (work / f"{name}{shard.JOB}").write_bytes(replace(job, name=name, rows=rows).data)
     return names
 
 
 def _sweep(work: Path, names: Iterable[str]) -> None:
     """Clear what an earlier run by another plan left."""
-    known = {f"{name}{ending}" for name in names for ending in (JOB, ACCOUNT, shard.ENDING)} | {LOCK, OUT}
+    known = {f"{name}{ending}" for name in names for ending in (shard.JOB, shard.ACCOUNT, shard.ENDING)} | {
+        LOCK,
+        OUT,
+    }
     for path in (*work.iterdir(), *(work / OUT).iterdir()):
         if path.name not in known:
             path.unlink()
 
 
-def _make(plan: _Plan, work: Path, say: Callable[[str], None]) -> None:
+def _make(plan: _Plan, work: Path, processes: int | None, say: Callable[[str], None]) -> None:
     meter = Meter(say=say)
     done = 0
 
@@ -162,9 +171,9 @@ def _make(plan: _Plan, work: Path, say: Callable[[str], None]) -> None:
         done += size
         meter.tell(done, plan.bytes)
 
+    task = partial(shard.make_named, root=str(plan.root), work=work)
     try:
-        for name in (*plan.train, *plan.validation):
-            shard.make(jobs.parse((work / f"{name}{JOB}").read_bytes()), str(plan.root), work, tell)
+        pool.run(task, (*plan.train, *plan.validation), processes or pool.processors(), tell)
     finally:
         meter.close()
 
@@ -232,7 +241,7 @@ def _stop_on_errors(plan: _Plan, total: Account, changes: Mapping[tuple[str, str
     wrong = errors(total.findings)
     if not wrong and total.classes.total():
         return
-    for account in work.glob(f"*{ACCOUNT}"):
+    for account in work.glob(f"*{shard.ACCOUNT}"):
         # The next run finds other data, and what it finds the same is quickly checked again.
         account.unlink()
     if wrong:

@@ -93,10 +93,13 @@ FEATURES = (
         values=lambda it: [b.label.encode() for b in it.boxes],
     ),
     Feature(
-        key="image/object/difficult", kind="int", count="marked", values=lambda it: [b.difficult for b in it.boxes]
+        key="image/object/difficult",
+        kind="int",
+        count="marked",
+        values=lambda it: [int(b.difficult) for b in it.boxes],
     ),
     Feature(
-        key="image/object/is_crowd", kind="int", count="marked", values=lambda it: [b.crowd for b in it.boxes]
+        key="image/object/is_crowd", kind="int", count="marked", values=lambda it: [int(b.crowd) for b in it.boxes]
     ),
     Feature(key="image/source_id", kind="bytes", count="one", values=lambda it: (it.key.encode(),)),
     Feature(key="image/width", kind="int", count="one", values=lambda it: (it.width,)),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from . import examples, images, records
+from . import examples, images, jobs, records
 from .dataset import Box, Picture, spelled
 from .findings import Change, Finding, Rule, place
 from .images import ImageError, ImageInfo
@@ -25,6 +25,8 @@ from .runtime.state import leave
 from .sources import Reader, broken
 
 ENDING = ".record"
+JOB, ACCOUNT = ".job", ".json"
+"""Endings of the files of a job and of its account."""
 
 _TURNED_VIEW = Rule(
     "IMG103",
@@ -73,6 +75,11 @@ class Account:
     findings: list[Finding] = field(default_factory=list)
 
 
+def make_named(name: str, tell: Callable[[int], None], *, root: str, work: Path) -> None:
+    """Make the shard of a job that lies in the workshop, as `make` does."""
+    make(jobs.parse((work / f"{name}{JOB}").read_bytes()), root, work, tell)
+
+
 def make(job: Job, root: str, work: Path, tell: Callable[[int], None]) -> None:
     """Make one shard and its account, unless they are there and sound.
 
@@ -100,8 +107,9 @@ def make(job: Job, root: str, work: Path, tell: Callable[[int], None]) -> None:
             except ImageError as error:
                 account.findings.append(broken(error).at(place(picture.key)))
             tell(source.length)
+        written = writer.shard()
     unfinished.rename(_path(job.name, work))
-    _save(job, work, writer.shard(), account)
+    _save(job, work, written, account)
 
 
 def collect(name: str, work: Path) -> tuple[records.Shard, Account]:
@@ -227,7 +235,7 @@ def _save(job: Job, work: Path, shard: records.Shard, account: Account) -> None:
         "shard": {"count": shard.count, "bytes": shard.bytes, "sha256": shard.sha256},
         "account": account,
     }
-    leave(work / f"{job.name}.json", json.dumps(saved, default=_fields))
+    leave(work / f"{job.name}{ACCOUNT}", json.dumps(saved, default=_fields))
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -235,7 +243,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _saved(name: str, work: Path) -> dict[str, Any]:
-    saved: dict[str, Any] = json.loads((work / f"{name}.json").read_text(encoding="utf-8"))
+    saved: dict[str, Any] = json.loads((work / f"{name}{ACCOUNT}").read_text(encoding="utf-8"))
     return saved
 
 

@@ -147,7 +147,8 @@ def _look(seen: Survey, root: str, picture: Picture) -> None:
             _, offset, length = _spot(picture, status.st_size)
             if length > MOST_BYTES:
                 raise ImageError("IMG106", f"the file is larger than {MOST_BYTES:,} bytes", "shrink it")
-            content = os.pread(file, SAMPLE, offset + max(0, length - SAMPLE) // 2)
+            sample = min(SAMPLE, length)
+            content = os.pread(file, sample, offset + (length - sample) // 2)
         finally:
             os.close(file)
     except OSError as error:

@@ -37,12 +37,14 @@ def workshop(out: Path, worth: str) -> Iterator[Path]:
     """
     out = out.absolute()
     work = out.parent / f".{out.name}.partial"
-    _require_free(out)
+    if not work.exists():
+        _require_free(out)
     try:
-        (work / OUT).mkdir(parents=True, exist_ok=True)
+        work.mkdir(parents=True, exist_ok=True)
         with _locked(work / LOCK, out):
-            _require_free(out)
             try:
+                _require_free(out)
+                (work / OUT).mkdir(exist_ok=True)
                 yield work
                 (work / OUT).rename(out)
             finally:

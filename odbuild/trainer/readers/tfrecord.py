@@ -108,8 +108,8 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     items = _label_map(reading)
     records = _Records(
         reading=reading,
-        items={item.id: item for item in items},
-        texts={text: item.display for item in items for text in (item.name, item.display)},
+        items={item.id or 0: item for item in items},
+        texts={text: item.display for item in items for text in (item.name, item.display) if text},
     )
     shards = sorted(_shards(reading.files))
     counts = _counts(reading)
