@@ -322,9 +322,9 @@ def test_a_hostile_length_asks_for_no_memory(tmp_path: Path) -> None:
 def test_compressed_and_empty_files_are_told(tmp_path: Path) -> None:
     put(tmp_path, {"a.record": gzip.compress(b"x"), "b.record": b"", "c.record": b"no record at all"})
     data, found = readers.read(tmp_path)
-    assert _told(found) == [
-        ("REC501", "a.record, record 0", "the file is compressed with gzip; unpack it"),
+    assert sorted(_told(found)) == [
         ("REC501", '"b.record"', ""),
+        ("REC501", "a.record, record 0", "the file is compressed with gzip; unpack it"),
         ("REC501", "c.record, record 0", "this is no TFRecord"),
     ]
     assert whole(data)
