@@ -112,7 +112,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     items = _label_map(reading)
     records = _Records(
         reading=reading,
-        items={item.id: item for item in items},
+        items={item.id or 0: item for item in items},
         texts={text: item.display for item in items for text in (item.name, item.display) if text},
     )
     shards = sorted(_shards(reading.files))

@@ -3,39 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from google.protobuf import descriptor_pb2, text_format
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message_factory import GetMessageClass
-
-from ..errors import OdbuildError
 from ..findings import Finding, Rule, quote
+from ..labels import Item, read_label_map
 from .catalogue import rule
 
 BACKGROUND = "background"
 """The one name that upstream allows to have the number 0."""
-
-_FIELDS = {
-    "StringIntLabelMapItem": (
-        ("name", 1, "STRING"),
-        ("id", 2, "INT32"),
-        ("display_name", 3, "STRING"),
-        ("keypoints", 4, "KeypointMap"),
-        ("ancestor_ids", 5, "INT32*"),
-        ("descendant_ids", 6, "INT32*"),
-        ("frequency", 7, "LVISFrequency"),
-        ("instance_count", 8, "INT32"),
-    ),
-    "KeypointMap": (("id", 1, "INT32"), ("label", 2, "STRING")),
-    "StringIntLabelMap": (("item", 1, "StringIntLabelMapItem"),),
-}
-"""Upstream's `string_int_label_map.proto` at the pinned commit: field, number, type; `*` and messages repeat."""
-
-_FREQUENCIES = ("UNSPECIFIED", "FREQUENT", "COMMON", "RARE")
 
 _NO_ID = Rule(
     "MAP602", "error", "an entry has no number above 0", "number the classes from 1; 0 is the background's"
@@ -65,21 +41,6 @@ _UNLIKE = Rule(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
-    """One entry of a label map as its file has it.
-
-    Attributes:
-        name: what records call the class; empty where it is not given.
-        id: its number; None where it is not given, which upstream reads as 0.
-        display_name: what people call it; empty where it is not given.
-    """
-
-    name: str
-    id: int | None
-    display_name: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelMap:
     """A label map to judge.
 
@@ -105,57 +66,7 @@ def read(path: Path) -> LabelMap:
     Raises:
         OdbuildError: it cannot be read, or is none.
     """
-    return LabelMap(path=path, items=_items(path))
-
-
-def _items(path: Path) -> tuple[Item, ...]:
-    """Read the file of a label map, stricter than upstream, which takes the last of two equal fields.
-
-    Raises:
-        OdbuildError: it cannot be read, or is no text proto of a label map.
-    """
-    try:
-        text = path.read_bytes().decode()
-        message = text_format.Parse(text, _message_class()())
-    except OSError as error:
-        raise OdbuildError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise OdbuildError(f"{path} is not UTF-8. Save it as UTF-8.") from error
-    except text_format.ParseError as error:
-        raise OdbuildError(f"{path} is no label map: {error} (line:column). {_advice(text)}") from error
-    return tuple(
-        Item(name=item.name, id=item.id if item.HasField("id") else None, display_name=item.display_name)
-        for item in message.item
-    )
-
-
-def _advice(text: str) -> str:
-    if text.startswith("\ufeff"):
-        return "Save it without a byte order mark."
-    return 'Write each as item { name: "cat" id: 1 }, quotes in a name with a backslash before them.'
-
-
-@cache
-def _message_class() -> type[Any]:
-    """Make the class of label maps, in a pool of its own, so that it never meets upstream's generated code."""
-    kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="label_map.proto", package="odbuild", syntax="proto2")
-    frequency = file.enum_type.add(name="LVISFrequency")
-    for number, name in enumerate(_FREQUENCIES):
-        frequency.value.add(name=name, number=number)
-    for message, fields in _FIELDS.items():
-        made = file.message_type.add(name=message)
-        for name, number, kind in fields:
-            field = made.field.add(name=name, number=number)
-            repeated = kind in _FIELDS or kind.endswith("*")
-            field.label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-            if kind in _FIELDS or kind == "LVISFrequency":
-                field.type_name = f".odbuild.{kind}"
-            else:
-                field.type = kinds.Type.Value(f"TYPE_{kind.rstrip('*')}")
-    pool = DescriptorPool()
-    pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName("odbuild.StringIntLabelMap"))
+    return LabelMap(path=path, items=read_label_map(path))
 
 
 @rule("MAP601", "error", "the label map is no valid text proto")
