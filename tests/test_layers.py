@@ -33,7 +33,7 @@ LAYERS = (
         },
     ),
     ("recipes", {"bundle", "rehearse", "matrix", "check"}),
-    ("views", {"reports", "rulebook"}),
+    ("views", {"reports", "rulebook", "charts", "gallery"}),
     ("shells", {"__main__", "trial"}),
 )
 LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module in modules}
