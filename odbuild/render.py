@@ -1,11 +1,18 @@
-"""Render the two scripts of a bundle: literals and calls, never logic."""
+"""Render the two scripts of a bundle, literals and calls, never logic; and the page of a report."""
 
+import json
 import shlex
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
 
 from . import __version__
 from .resources import templates
+from .trainer.findings import LONGEST
 from .trainer.recipe import Recipe
 
 
@@ -17,6 +24,57 @@ def start_script(recipe: Recipe) -> str:
 def prepare_script(recipe: Recipe) -> str:
     """Return prepare_training.py, which hands the recipe to the payload."""
     return _environment().get_template("prepare_training.py.jinja").render(recipe=recipe)
+
+
+def page(name: str, **values: Any) -> str:
+    """Return an HTML page made of the template, the style and the script of one name.
+
+    The browser is told to load nothing, and to run this script and apply this style only.
+    """
+    # These two are ours and hold nothing of the values, so that their hashes are known before those are.
+    style, script = (_source(f"{name}.{kind}") for kind in ("css", "js"))
+    policy = f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    return (
+        _page_environment()
+        .get_template(f"{name}.html.jinja")
+        .render(
+            **values,
+            version=__version__,
+            policy=f"{policy}; base-uri 'none'; form-action 'none'",
+            style=Markup(style),  # noqa: S704  a file of odbuild's
+            script=Markup(script),  # noqa: S704  a file of odbuild's
+        )
+    )
+
+
+@cache
+def _page_environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_source),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    environment.filters["short"] = _short
+    return environment
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+def _visible(value: Any) -> Any:
+    """Return a text with what cannot be seen, or reorders what is seen, as escapes; other values as they are."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in value)
+
+
+def _short(text: str, most: int = LONGEST) -> str:
+    """Return a text of at most so many characters and an ellipsis, without its middle where it is longer."""
+    return text if len(text) <= most else f"{text[: most // 2]}\N{HORIZONTAL ELLIPSIS}{text[-most // 2 :]}"
 
 
 def _environment() -> Environment:

@@ -37,7 +37,7 @@ LAYERS = (
     ),
     ("rules", {"rules"}),
     ("recipes", {"bundle", "rehearse", "matrix", "check"}),
-    ("views", {"reports", "rulebook"}),
+    ("views", {"reports", "rulebook", "charts", "gallery"}),
     ("shells", {"__main__", "trial", "pytest_plugin"}),
 )
 LEVEL = {name: level for level, (_, names) in enumerate(LAYERS) for name in names}

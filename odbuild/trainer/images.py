@@ -215,7 +215,7 @@ def _shrunk(width: int, height: int, max_side: int | None) -> tuple[int, int] | 
 
 def _decoded(data: Data, info: ImageInfo, target: tuple[int, int] | None) -> Image.Image:
     """Decode all of the file; at a fraction of its size where it will be shrunk and the codec can do that."""
-    with _decoding():
+    with decoding():
         opener = JpegImagePlugin.JpegImageFile if info.format == "jpeg" else PngImagePlugin.PngImageFile
         picture = opener(io.BytesIO(data))
         if picture.size != (info.width, info.height):
@@ -228,7 +228,7 @@ def _decoded(data: Data, info: ImageInfo, target: tuple[int, int] | None) -> Ima
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
+def decoding() -> Iterator[None]:
     """Turn what the imaging library raises on bad files into an ImageError.
 
     Its warnings are about metadata, which TensorFlow's decoder never reads, and about large pictures, which
@@ -246,7 +246,7 @@ def _decoding() -> Iterator[None]:
 
 def _transcode(data: Data, kind: str, *, turn: bool, max_side: int | None) -> Prepared:
     """Re-encode the first frame of another format."""
-    with _decoding():
+    with decoding():
         picture = Image.open(io.BytesIO(data), formats=[FOREIGN[kind]])
         _bounded(*picture.size, 3)
         orientation = picture.getexif().get(exif.ORIENTATION_TAG, 1)
