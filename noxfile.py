@@ -48,7 +48,7 @@ def typecheck(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, with the TensorFlow of one runtime row (nox -s tests -- -m 'not network')."""
     install(session, "--no-deps", "-r", TENSORFLOW)
-    install(session, "-e", ".[test]", *SHELL)
+    install(session, "-e", ".[test,differential]", *SHELL)
     session.run("pytest", *session.posargs)
 
 

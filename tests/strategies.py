@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,13 @@ def sources(draw: st.DrawFn, *, least: int = 2) -> Source:
 
 
 @st.composite
-def datasets(draw: st.DrawFn, folder: Path) -> Dataset:
+def datasets(
+    draw: st.DrawFn, folder: Path, sides: Sequence[SplitName] = ("", "train", "validation", "test")
+) -> Dataset:
     """Draw a data set in memory, its pictures' files in a new folder below the given one."""
     root = Path(tempfile.mkdtemp(dir=folder))
     known = draw(st.lists(labels, min_size=1, max_size=3, unique=True))
     unique = draw(st.lists(keys, min_size=1, max_size=5, unique_by=str.casefold))
-    sides: st.SearchStrategy[SplitName] = st.sampled_from(["", "train", "validation", "test"])
     one = boxes(st.sampled_from(known))
     marked = st.builds(
         lambda box, hard, many: replace(box, difficult=hard, crowd=many), one, st.booleans(), st.booleans()
@@ -109,7 +110,7 @@ def datasets(draw: st.DrawFn, folder: Path) -> Dataset:
         pictures.write(root, key, pictures.jpeg(40 + number, 40, seed=number))
         rows = tuple(replace(box, index=index) for index, box in enumerate(draw(st.lists(marked, max_size=3))))
         group = draw(st.sampled_from(["", "a", "b"]))
-        found.append(Picture(key=key, boxes=rows, split=draw(sides), group=group))
+        found.append(Picture(key=key, boxes=rows, split=draw(st.sampled_from(sides)), group=group))
     drawn = sum(len(picture.boxes) for picture in found)
     return Dataset(
         root=root,

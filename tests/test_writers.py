@@ -189,3 +189,16 @@ def test_a_full_disk_or_a_lost_picture_leaves_nothing(
     with pytest.raises(OdbuildError, match=r"/1\.jpg (cannot be read: No such file|is not known)"):
         write(source, tmp_path / "out", name)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_the_page_of_formats_says_what_the_writers_say() -> None:
+    page = Path(__file__).parent.parent / "docs/formats.md"
+    rows = [line.split("|")[1:-1] for line in page.read_text(encoding="utf-8").splitlines() if line[:3] == "| `"]
+    told = {
+        cells[0].strip(" `"): [cell.strip() == "yes" for cell in cells[1:]] for cells in rows if len(cells) == 7
+    }
+    for name, says in told.items():
+        assert says[:2] == [name in readers.READERS, name in WRITERS]
+        if name in WRITERS:
+            assert says[2:] == [word in WRITERS[name].SAYS for word in WORDS]
+    assert set(told) == {*readers.READERS, *WRITERS}
