@@ -68,4 +68,4 @@ def record(encoded: bytes, box: Box) -> bytes:
         "image/object/class/text": [box.label.encode()],
         **{f"image/object/bbox/{edge}": [getattr(box, edge)] for edge in ("ymin", "xmin", "ymax", "xmax")},
     }
-    return b"".join(records.frame(protowire.example(features, protowire.Form())))
+    return b"".join(records.frame([protowire.example(features, protowire.Form())]))
