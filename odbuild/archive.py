@@ -136,6 +136,27 @@ def atomic(target: Path) -> Iterator[Path]:
             part.unlink()
 
 
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside the target, which takes the target's place when all went well.
+
+    The target must be missing or an empty folder. What was begun is removed on any exception, an interrupt
+    included.
+
+    Raises:
+        OdbuildError: the target cannot be written, or no room is left.
+    """
+    part = target.with_name(f".{secrets.token_hex(8)}")
+    try:
+        with reported(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.mkdir()
+            yield part
+            part.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def write_bytes(target: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all.
 

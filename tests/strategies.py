@@ -1,14 +1,16 @@
 """Hypothesis strategies that the tests share."""
 
 import json
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pictures
 from hypothesis import strategies as st
 
-from odbuild.trainer.dataset import Box
+from odbuild.trainer.dataset import Box, Dataset, Picture, SplitName
 from odbuild.trainer.examples import Example
 
 labels = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -33,19 +35,28 @@ def boxes(draw: st.DrawFn, label: st.SearchStrategy[str] = labels) -> Box:
 def examples(draw: st.DrawFn) -> Example:
     """Draw a record whose box edges float32 holds exactly; its picture is any bytes."""
     edges = st.tuples(fractions, fractions, fractions, fractions)
-    rows = draw(st.lists(st.tuples(labels, edges, st.integers(1, 2**40)), max_size=5))
+    marks = draw(st.sampled_from([st.just((False, False)), st.tuples(st.booleans(), st.booleans())]))
+    rows = draw(st.lists(st.tuples(labels, edges, st.integers(1, 2**40), marks), max_size=5))
     return Example(
         key=draw(keys),
         encoded=draw(st.binary(max_size=300)),
-        sha256=draw(st.text("0123456789abcdef", min_size=64, max_size=64)),
         format=draw(st.sampled_from(["jpeg", "png"])),
         width=draw(st.integers(1, 70000)),
         height=draw(st.integers(1, 70000)),
         boxes=tuple(
-            Box(label=label, ymin=edge[0], xmin=edge[1], ymax=edge[2], xmax=edge[3], index=index)
-            for index, (label, edge, _) in enumerate(rows)
+            Box(
+                label=label,
+                ymin=edge[0],
+                xmin=edge[1],
+                ymax=edge[2],
+                xmax=edge[3],
+                index=index,
+                difficult=marks[0],
+                crowd=marks[1],
+            )
+            for index, (label, edge, _, marks) in enumerate(rows)
         ),
-        ids=tuple(number for _, _, number in rows),
+        ids=tuple(number for _, _, number, _ in rows),
     )
 
 
@@ -89,3 +100,41 @@ def sources(draw: st.DrawFn, *, least: int = 2) -> Source:
         },
         files={key: pictures.jpeg(40 + number, 40, seed=number) for number, key in enumerate(unique)},
     )
+
+
+@st.composite
+def datasets(draw: st.DrawFn, folder: Path) -> Dataset:
+    """Draw a data set in memory, its pictures' files in a new folder below the given one."""
+    root = Path(tempfile.mkdtemp(dir=folder))
+    known = draw(st.lists(labels, min_size=1, max_size=3, unique=True))
+    unique = draw(st.lists(keys, min_size=1, max_size=5, unique_by=str.casefold))
+    sides: st.SearchStrategy[SplitName] = st.sampled_from(["", "train", "validation", "test"])
+    one = boxes(st.sampled_from(known))
+    marked = st.builds(
+        lambda box, hard, many: replace(box, difficult=hard, crowd=many), one, st.booleans(), st.booleans()
+    )
+    found = []
+    for number, key in enumerate(sorted(unique)):
+        pictures.write(root, key, pictures.jpeg(40 + number, 40, seed=number))
+        rows = tuple(replace(box, index=index) for index, box in enumerate(draw(st.lists(marked, max_size=3))))
+        group = draw(st.sampled_from(["", "a", "b"]))
+        found.append(Picture(key=key, boxes=rows, split=draw(sides), group=group))
+    drawn = sum(len(picture.boxes) for picture in found)
+    return Dataset(
+        root=root,
+        format="",
+        sources=(),
+        declared=tuple(known),
+        pictures=tuple(found),
+        keys=len(found),
+        drawn=drawn,
+    )
+
+
+def rounded(found: Iterable[Picture]) -> list[Picture]:
+    """Return the pictures with edges to a billionth, and without the size that they may but need not carry."""
+    return [replace(picture, size=None, boxes=tuple(map(_rounded, picture.boxes))) for picture in found]
+
+
+def _rounded(box: Box) -> Box:
+    return replace(box, **{edge: round(getattr(box, edge), 9) for edge in ("ymin", "xmin", "ymax", "xmax")})

@@ -290,10 +290,16 @@ def test_boxes_are_shown_as_the_model_sees_them(tmp_path: Path) -> None:
     subject = report.subjects[0]
     data = subject.data
     assert data is not None
-    given_facts = {"name": "ssd", "resizer": "fixed_shape", "size": (300, 300), "anchors": ((60.0, 120.0),)}
-    known = {"stride": 16, "smallest": 60.0, "max_boxes": 100, "batch": 8, "exports": ()}
-    fields = ModelFacts.__dataclass_fields__
-    facts = ModelFacts(**given_facts, **{name: value for name, value in known.items() if name in fields})  # type: ignore[arg-type]
+    facts = ModelFacts(
+        name="ssd",
+        resizer="fixed_shape",
+        size=(300, 300),
+        anchors=((60.0, 120.0),),
+        smallest=60.0,
+        max_boxes=100,
+        batch=8,
+        exports=(),
+    )
     values: dict[Kind, object] = {"dataset": replace(data, model=facts)}
     assert list(charts.box_sizes(replace(data, model=facts))) == [(150.0, 75.0)]
     page = html.render(replace(report, subjects=(replace(subject, values=values),)))

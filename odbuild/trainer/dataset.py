@@ -87,7 +87,8 @@ class Dataset:
         format: the reader's name, such as `coco`.
         sources: the files, below the root with `/`, that were read for all this, pictures not among them.
         declared: classes in the order that the source declares, used or not.
-        pictures: sorted by key, whatever their order in the source.
+        pictures: sorted by key, whatever their order in the source; readers pack them, so that each is made anew
+            when it is asked for.
         ledger: what reading and mending dropped or changed.
         keys: pictures that the source names; `len(pictures)` + those dropped in the ledger.
         drawn: boxes that the source holds; those in `pictures` + those dropped in the ledger.
@@ -97,7 +98,7 @@ class Dataset:
     format: str
     sources: tuple[str, ...]
     declared: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    pictures: Sequence[Picture]
     ledger: tuple[Change, ...] = ()
     keys: int = 0
     drawn: int = 0
@@ -112,6 +113,11 @@ def used_labels(declared: Sequence[str], pictures: Iterable[Picture]) -> tuple[s
     used = {box.label for picture in pictures for box in picture.boxes}
     first = [label for label in dict.fromkeys(declared) if label in used]
     return (*first, *sorted(used.difference(first)))
+
+
+def all_labels(dataset: Dataset) -> tuple[str, ...]:
+    """Return every class once: those declared in their declared order, then those only used, sorted."""
+    return tuple(dict.fromkeys((*dataset.declared, *used_labels((), dataset.pictures))))
 
 
 def spelled(box: Box) -> str:

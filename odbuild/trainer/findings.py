@@ -1,18 +1,26 @@
 """What a check found in the data, and what the conversion did about it."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 Severity = Literal["error", "warning", "info"]
-Action = Literal["clipped", "sorted", "label-only", "dropped", "transcoded", "turned", "shrunk"]
+Action = Literal["clipped", "sorted", "label-only", "boxed", "dropped", "transcoded", "turned", "shrunk", "unsaid"]
 
 SHOWN = 3
 """How many findings of one kind a text spells out before it only counts."""
 
+KEPT = 10_000
+"""How many findings of one kind are kept; further ones are only counted, as there may be a million."""
+
 LONGEST = 120
 """Characters of a name or value that a message shows: a key may be 64 KB long."""
+
+_PLACE = re.compile(r"(.*?)(?:\[([0-9]+)\]([^\]]*))?", re.DOTALL)
+"""A path into the data; the number in brackets is that of a box, as keys stand in quotes."""
 
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
@@ -31,6 +39,7 @@ class Finding:
         value: what was seen there, as text; empty where there is nothing to show.
         message: what is wrong.
         fix: what to do about it.
+        times: how many places it stands for; above 1 only in the one that counts those beyond `KEPT`.
     """
 
     code: str
@@ -39,6 +48,12 @@ class Finding:
     value: str
     message: str
     fix: str
+    times: int = 1
+
+    @property
+    def kind(self) -> tuple[int, str, str, str]:
+        """What it has in common with others of its kind; the worst kinds sort first."""
+        return _RANK[self.severity], self.code, self.message, self.fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +110,59 @@ def place(key: str, index: int | None = None, field: str = "") -> str:
 
 def quote(text: str) -> str:
     """Return the text in double quotes, safe to print: shortened, with control characters escaped."""
+    if len(text) <= LONGEST and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
     plain = json.dumps(text, ensure_ascii=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in plain)
 
 
+class Tally:
+    """Findings as they come, of each kind the first `KEPT` and the number of the others."""
+
+    def __init__(self) -> None:
+        self._kept: list[Finding] = []
+        self._times: Counter[tuple[int, str, str, str]] = Counter()
+
+    def append(self, finding: Finding) -> None:
+        """Take a finding."""
+        self._times[finding.kind] += finding.times
+        if self._times[finding.kind] <= KEPT:
+            self._kept.append(finding)
+
+    def __iadd__(self, findings: Iterable[Finding]) -> Self:
+        """Take several."""
+        for finding in findings:
+            self.append(finding)
+        return self
+
+    def told(self) -> list[Finding]:
+        """Return the findings by place, whatever the order in which they came, and then the numbers of others."""
+        seen = Counter(finding.kind for finding in self._kept)
+        last = {finding.kind: finding for finding in self._kept}
+        more = [
+            replace(last[kind], where="elsewhere", value="", times=times - seen[kind])
+            for kind, times in self._times.items()
+            if times > seen[kind]
+        ]
+        return [*sorted(self._kept, key=lambda finding: in_order(finding.where)), *more]
+
+
+def in_order(where: str) -> tuple[str, int, str]:
+    """Return what sorts paths into the data: by picture, then by number of the box."""
+    head, index, field = _PLACE.fullmatch(where).groups()  # type: ignore[union-attr]
+    return head, int(index or -1), field
+
+
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return the findings that stop a conversion."""
     return tuple(finding for finding in findings if finding.severity == "error")
+
+
+def count(findings: Iterable[Finding]) -> int:
+    """Return in how many places something was found."""
+    return sum(finding.times for finding in findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +178,13 @@ class Group:
 
     def lines(self) -> Iterator[str]:
         """Yield what to show: the message with the count, the first places with their values, and the fix."""
-        times = f" ({len(self.findings):,} times)" if len(self.findings) > 1 else ""
+        total = count(self.findings)
+        times = f" ({total:,} times)" if total > 1 else ""
         yield f"{self.first.message}{times}"
         for found in self.findings[:SHOWN]:
             yield f"{found.where}: {found.value}" if found.value else found.where
-        if len(self.findings) > SHOWN:
-            yield f"... and {len(self.findings) - SHOWN:,} more"
+        if total > SHOWN:
+            yield f"... and {total - SHOWN:,} more"
         if self.first.fix:
             yield f"fix: {self.first.fix}"
 
@@ -133,7 +193,7 @@ def groups(findings: Iterable[Finding]) -> tuple[Group, ...]:
     """Return the findings by kind: those of one code, severity, message and fix; worst first, then by code."""
     kinds: dict[tuple[int, str, str, str], list[Finding]] = {}
     for found in findings:
-        kinds.setdefault((_RANK[found.severity], found.code, found.message, found.fix), []).append(found)
+        kinds.setdefault(found.kind, []).append(found)
     return tuple(Group(tuple(kinds[kind])) for kind in sorted(kinds))
 
 

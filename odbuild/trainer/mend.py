@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .dataset import Box, Dataset, Picture, spelled, without
-from .findings import Action, Change, Finding, Rule, place
+from .findings import Action, Change, Finding, Rule, Tally, place
+from .packed import pack
 
 BoxPolicy = Literal["clip", "drop", "fail"]
 
@@ -39,7 +40,7 @@ class _Books:
     """What mending gathers on its way."""
 
     policy: BoxPolicy
-    findings: list[Finding] = field(default_factory=list)
+    findings: Tally = field(default_factory=Tally)
     ledger: list[Change] = field(default_factory=list)
 
 
@@ -52,10 +53,12 @@ def mend(dataset: Dataset, policy: BoxPolicy) -> tuple[Dataset, list[Finding]]:
             leaves it out, `fail` leaves it out and makes it an error. A box without area, or with an edge that is
             no finite number, is left out under each.
     """
+    if all(map(_fits, dataset.pictures)):
+        return dataset, []
     books = _Books(policy=policy)
-    pictures = tuple(_mended_picture(books, picture) for picture in dataset.pictures)
+    pictures = pack(_mended_picture(books, picture) for picture in dataset.pictures)
     whole = replace(dataset, pictures=pictures, ledger=(*dataset.ledger, *books.ledger))
-    return whole, books.findings
+    return whole, books.findings.told()
 
 
 def specks(picture: Picture, width: int, height: int) -> tuple[Picture, tuple[Box, ...]]:
@@ -79,8 +82,12 @@ def speck_finding(where: str, value: str, policy: BoxPolicy) -> Finding:
     return _SPECK[policy].at(where, value)
 
 
+def _fits(picture: Picture) -> bool:
+    return all(0 <= box.xmin < box.xmax <= 1 and 0 <= box.ymin < box.ymax <= 1 for box in picture.boxes)
+
+
 def _mended_picture(books: _Books, picture: Picture) -> Picture:
-    if all(0 <= box.xmin < box.xmax <= 1 and 0 <= box.ymin < box.ymax <= 1 for box in picture.boxes):
+    if _fits(picture):
         return picture
     boxes = tuple(whole for box in picture.boxes for whole in _mended(books, place(picture.key, box.index), box))
     return replace(picture, boxes=boxes)

@@ -1,14 +1,24 @@
 """Datasets of every common format, read into the one in-memory form."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from ..dataset import Dataset
 from ..errors import OdbuildError, UsageError
 from ..findings import Finding
-from . import cloud
+from . import cloud, coco, csv_table, iris, tfrecord, voc, yolo
+from .files import folders
 
-READERS: dict[str, ModuleType] = {"cloud": cloud}
+READERS: dict[str, ModuleType] = {
+    "cloud": cloud,
+    "iris": iris,
+    "coco": coco,
+    "voc": voc,
+    "yolo": yolo,
+    "csv": csv_table,
+    "tfrecord": tfrecord,
+}
 """Readers by the name that `--format` takes, in the order in which they are asked."""
 
 
@@ -38,21 +48,27 @@ def locate(folder: Path, named: str | None = None) -> tuple[Path, str]:
         what = "is a file; unpack it and name the folder" if folder.exists() else "does not exist"
         raise OdbuildError(f"The dataset folder {folder} {what}.")
     try:
-        for places in ((folder,), sorted(path for path in folder.iterdir() if path.is_dir())):
-            found = [
-                (place, name)
-                for place in places
-                for name in ([named] if named else READERS)
-                if READERS[name].recognise(place)
-            ]
-            if len({place for place, _ in found}) > 1:
-                names = ", ".join(sorted({place.name for place, _ in found}))
+        for places in _places(folder):
+            found = {place: name for place in places for name in [_format(place, named)] if name}
+            if len(found) > 1:
+                names = ", ".join(place.name for place in found)
                 raise OdbuildError(f"{folder} holds several datasets ({names}); name one of these folders.")
             if found:
-                return found[0]
+                return found.popitem()
     except OSError as error:
         raise OdbuildError(f"The dataset folder {folder} cannot be read: {error.strerror}.") from error
     raise OdbuildError(
-        f"{folder} holds no {cloud.NAME}. "
-        "Export the project from Cloud Annotations and name the folder with that file."
+        f"{folder} holds no annotations of a known format ({', '.join(READERS)}), such as {cloud.NAME}. "
+        "Name the folder that does."
     )
+
+
+def _format(place: Path, named: str | None) -> str | None:
+    """Return the first format that is recognised in a folder."""
+    return next((name for name in ([named] if named else READERS) if READERS[name].recognise(place)), None)
+
+
+def _places(folder: Path) -> Iterator[Sequence[Path]]:
+    """Yield where to look, first the folder itself; its folders are only listed if need be."""
+    yield [folder]
+    yield [folder / name for name in folders(folder)]

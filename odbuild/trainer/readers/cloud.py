@@ -1,41 +1,56 @@
 """Cloud Annotations v1: a folder with `_annotations.json`, as the hosted service exports it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..dataset import EDGES, Box, Dataset, Picture
 from ..errors import OdbuildError
-from ..findings import Change, Finding, Rule, place, quote
+from ..findings import Finding, Rule, place
+from ..packed import pack
 from . import strict
-from .reading import Reading, begin, finish, note_background, usable_file, usable_label
+from .reading import (
+    Reading,
+    begin,
+    finish,
+    is_fraction,
+    note_background,
+    note_mark,
+    usable_edge,
+    usable_file,
+    usable_label,
+)
 from .strict import kind, shown
 
 NAME = "_annotations.json"
 
-PIXELS_BELOW, PIXELS_ABOVE = -0.5, 1.5
-"""Values beyond these are no fractions that slipped over the edge but another unit, most likely pixels."""
-
 NEGATIVE = "Negative"
 """The label that Cloud Annotations writes for `Mark as Negative`."""
 
+_OTHER = re.compile(r'"version"\s*:\s*"v2"|"image_id"\s*:|"categories"\s*:\s*\[')
+"""What only version 2 or COCO JSON has."""
+
+_ANNOTATIONS = "expected an object with one list for each picture"
 _EXPECTED = 'expected a list of {"x", "y", "x2", "y2", "label"}'
 
 _INCOMPLETE = Rule("ANN001", "error", f"a box lacks edges; expected {', '.join(EDGES)}", "redraw it")
-_MARKED = Rule(
-    "ANN003",
-    "warning",
-    "a picture is marked with a class but the annotation has no box, so it teaches nothing",
-    "draw the box, or delete the mark",
-)
-_FRACTIONS = "give fractions of the picture's width and height"
-_NO_NUMBER = Rule("ANN007", "error", "a coordinate is not a number", _FRACTIONS)
-_PIXELS = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Head:
+    """What the file says besides its annotations, and what they tell of its type."""
+
+    labels: tuple[str, ...] = ()
+    type: object = None
+    keys: int = 0
+    drawn: bool = False
 
 
 def recognise(root: Path) -> bool:
-    """Say whether the folder holds a Cloud Annotations project."""
-    return (root / NAME).is_file()
+    """Say whether the folder holds a Cloud Annotations project of version 1."""
+    return (root / NAME).is_file() and not _OTHER.search(strict.ends(root / NAME))
 
 
 def read(root: Path) -> tuple[Dataset, list[Finding]]:
@@ -47,107 +62,110 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: the file cannot be read as Cloud Annotations v1 at all.
     """
-    document = strict.load(root / NAME)
-    declared, annotations = _structure(document, root / NAME)
     reading = begin(root)
     reading.sources.append(NAME)
-    found = (_picture(reading, key, annotations[key]) for key in sorted(annotations))
-    pictures = [picture for picture in found if picture is not None]
-    return finish(reading, "cloud", declared, pictures, len(annotations))
+    head = _Head()
+    with strict.opened(root / NAME) as document:
+        pictures = pack(_pictures(reading, head, document))
+    _localization(head, root / NAME)
+    return finish(reading, "cloud", head.labels, pictures, head.keys)
 
 
-def _structure(document: Any, path: Path) -> tuple[tuple[str, ...], Mapping[str, list[dict[str, Any]]]]:
-    """Return the declared labels and the annotations once the whole has the right shape."""
-    if not isinstance(document, dict):
-        raise OdbuildError(f"{path} is {kind(document)}; expected an object with labels and annotations.")
-    _known_version(document, path)
-    declared = document.get("labels", [])
-    if not isinstance(declared, list) or not all(isinstance(label, str) for label in declared):
-        raise OdbuildError(f"{path}: labels is {kind(declared, str)}; expected a list of strings.")
-    annotations = document.get("annotations")
-    if not isinstance(annotations, dict):
-        raise OdbuildError(
-            f"{path}: annotations is {kind(annotations)}; expected an object with one list for each picture."
-        )
-    for key, entries in annotations.items():
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise OdbuildError(f"{path}: {place(key)} is {kind(entries)}; {_EXPECTED}.")
-    _localization(document.get("type"), annotations, path)
-    return tuple(declared), annotations
+def _pictures(reading: Reading, head: _Head, document: strict.Document) -> Iterator[Picture]:
+    """Walk the document, keep its head, and yield the pictures that have a file."""
+    path = document.path
+    if document.peek() != "{":
+        raise OdbuildError(f"{path} is {kind(document.value())}; expected an object with labels and annotations.")
+    seen = False
+    for name in document.members():
+        if name == "annotations":
+            seen = True
+            yield from _annotated(reading, head, document)
+        elif name in ("labels", "version", "type"):
+            _keep(head, name, document.value(), path)
+        else:
+            document.skip()
+    document.end()
+    if not seen:
+        raise OdbuildError(f"{path}: annotations is nothing; {_ANNOTATIONS}.")
 
 
-def _known_version(document: Mapping[str, Any], path: Path) -> None:
-    version = document.get("version")
-    if version == "v2" or isinstance(document.get("labels"), dict):
-        raise OdbuildError(
-            f"{path} is a version 2 file of local Iris, which cannot be read yet. "
-            'Give a project exported by Cloud Annotations ("version": "1.0").'
-        )
-    if "categories" in document:
-        raise OdbuildError(f"{path} is COCO JSON, which cannot be read yet. Give Cloud Annotations v1.")
-    if version not in (None, "1.0", "1", 1):
-        raise OdbuildError(f'{path} has the version {shown(version)}; expected "1.0".')
+def _keep(head: _Head, name: str, value: Any, path: Path) -> None:
+    """Keep a small member of the document once it is as expected."""
+    if name == "labels" and (not isinstance(value, list) or not all(isinstance(label, str) for label in value)):
+        raise OdbuildError(f"{path}: labels is {kind(value, str)}; expected a list of strings.")
+    if name == "labels":
+        head.labels = tuple(value)
+    elif name == "type":
+        head.type = value
+    elif value not in (None, "1.0", "1", 1):
+        raise OdbuildError(f'{path} has the version {shown(value)}; expected "1.0".')
 
 
-def _localization(kind: object, annotations: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
-    if kind == "classification":
+def _annotated(reading: Reading, head: _Head, document: strict.Document) -> Iterator[Picture]:
+    """Yield the picture of each member of the annotations that has a file."""
+    path = document.path
+    if document.peek() != "{":
+        raise OdbuildError(f"{path}: annotations is {kind(document.value())}; {_ANNOTATIONS}.")
+    for key in document.members():
+        if document.peek() != "[":
+            raise OdbuildError(f"{path}: {place(key)} is {kind(document.value())}; {_EXPECTED}.")
+        head.keys += 1
+        boxes: list[Box] = []
+        for index, entry in enumerate(document.items()):
+            if not isinstance(entry, dict):
+                raise OdbuildError(f"{path}: {place(key)} is {kind([entry])}; {_EXPECTED}.")
+            head.drawn = head.drawn or any(edge in entry for edge in EDGES)
+            box = _box(reading, key, index, entry)
+            if box is not None:
+                boxes.append(box)
+        if usable_file(reading, key, boxes):
+            picture = Picture(key=key, boxes=tuple(boxes))
+            note_background(reading, picture)
+            yield picture
+
+
+def _localization(head: _Head, path: Path) -> None:
+    if head.type == "classification":
         raise OdbuildError(
             f"{path} is a classification project, which has no boxes. Make a localization project and draw boxes."
         )
-    if kind not in (None, "localization"):
-        raise OdbuildError(f'{path} has the type {shown(kind)}; expected "localization".')
-    drawn = any(edge in entry for entries in annotations.values() for entry in entries for edge in EDGES)
-    if kind is None and annotations and not drawn:
+    if head.type not in (None, "localization"):
+        raise OdbuildError(f'{path} has the type {shown(head.type)}; expected "localization".')
+    if head.type is None and head.keys and not head.drawn:
         raise OdbuildError(
             f"{path} names no type and holds no box, so it is no localization project. Draw boxes and export it."
         )
 
 
-def _picture(reading: Reading, key: str, entries: Sequence[Mapping[str, Any]]) -> Picture | None:
-    boxes = tuple(box for index, entry in enumerate(entries) for box in _box(reading, key, index, entry))
-    if not usable_file(reading, key, boxes):
-        return None
-    picture = Picture(key=key, boxes=boxes)
-    note_background(reading, picture)
-    return picture
-
-
-def _box(reading: Reading, key: str, index: int, entry: Mapping[str, Any]) -> Iterator[Box]:
-    """Yield the box of one annotation, or none where it has none or it is no box."""
+def _box(reading: Reading, key: str, index: int, entry: Mapping[str, Any]) -> Box | None:
+    """Return the box of one annotation, or None where it has none or it is no box."""
     label = entry.get("label")
-    where = place(key, index)
+    left, top, right, bottom = edges = [entry.get(edge) for edge in EDGES]
+    if not reading.knows(label) or not all(map(is_fraction, edges)):
+        _explain(reading, place(key, index), entry)
+        return None
+    reading.drawn += 1
+    return Box(
+        label=label,
+        index=index,
+        ymin=float(top),  # type: ignore[arg-type]
+        xmin=float(left),  # type: ignore[arg-type]
+        ymax=float(bottom),  # type: ignore[arg-type]
+        xmax=float(right),  # type: ignore[arg-type]
+    )
+
+
+def _explain(reading: Reading, where: str, entry: Mapping[str, Any]) -> None:
+    """Book why an annotation is no box."""
+    label = entry.get("label")
     if not usable_label(reading, where, label):
         return
     given = [edge for edge in EDGES if edge in entry]
     if not given:
-        _note_label(reading, where, str(label))
+        note_mark(reading, where, str(label), NEGATIVE)
     elif len(given) < len(EDGES):
         reading.findings.append(_INCOMPLETE.at(where, f"only {', '.join(given)}"))
-    elif _fractions(reading, where, entry):
-        reading.drawn += 1
-        left, top, right, bottom = (float(entry[edge]) for edge in EDGES)
-        yield Box(label=str(label), index=index, ymin=top, xmin=left, ymax=bottom, xmax=right)
-
-
-def _note_label(reading: Reading, where: str, label: str) -> None:
-    """Book an annotation that only names a class: `Mark as Negative`, or `Mark as <label>`."""
-    reading.ledger.append(
-        Change(action="label-only", what="label", where=where, code="ANN003", value=quote(label))
-    )
-    if label != NEGATIVE:
-        reading.findings.append(_MARKED.at(where, quote(label)))
-
-
-def _fractions(reading: Reading, where: str, entry: Mapping[str, Any]) -> bool:
-    """Say whether all four edges are numbers that can be meant as fractions; each that is not is an error."""
-    fine = True
-    for edge in EDGES:
-        value = entry[edge]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            reading.findings.append(_NO_NUMBER.at(f"{where}.{edge}", shown(value)))
-        elif not PIXELS_BELOW <= value <= PIXELS_ABOVE:
-            reading.findings.append(_PIXELS.at(f"{where}.{edge}", str(value)))
-        else:
-            continue
-        fine = False
-    return fine
+    else:
+        for edge in EDGES:
+            usable_edge(reading, f"{where}.{edge}", entry[edge])

@@ -1,13 +1,19 @@
 """Keys of pictures to files: exact in case at every level, never outside the root, never what is no plain file."""
 
 import os
+import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
+
+MOST_ALIKE = 100_000
+"""Names in a folder beyond which none is suggested for one that is missing: to compare them takes memory."""
+
+_ODD_PART = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
 _NO_FILE = Rule(
     "ANN002",
@@ -23,12 +29,23 @@ _ODD_KEY = Rule(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Listing:
-    """The names in one folder, and each name by its form without case and by that without its ending."""
+    """One folder: the plain files, and the other names, in it."""
 
-    names: frozenset[str] = frozenset()
-    alike: Mapping[str, str] = field(default_factory=dict)
+    def __init__(
+        self, files: Collection[str] = (), others: Collection[str] = (), folders: Collection[str] = ()
+    ) -> None:
+        self.files = frozenset(files)
+        self.others = frozenset(others)
+        self.folders = frozenset(folders)
+
+    @cached_property
+    def alike(self) -> Mapping[str, str]:
+        """Each name by its form without case and by that without its ending."""
+        names = sorted([*self.files, *self.others, *self.folders])
+        if len(names) > MOST_ALIKE:
+            return {}
+        return {_stem(name): name for name in names} | {_fold(name): name for name in names}
 
 
 class Files:
@@ -39,6 +56,19 @@ class Files:
         self._real = os.path.realpath(root)
         self._listings: dict[str, _Listing] = {}
 
+    def has(self, key: str) -> bool:
+        """Say whether the key names a readable file."""
+        if odd_key(key):
+            return False
+        folder, _, name = key.rpartition("/")
+        listing = self._listing(folder)
+        return name in listing.files or (name in listing.others and self._link_problem(key) is None)
+
+    def has_folder(self, name: str) -> bool:
+        """Say whether a folder of this name, not empty, lies below the root."""
+        listing = self._listing(name)
+        return bool(listing.files or listing.others or listing.folders)
+
     def problem(self, key: str) -> Finding | None:
         """Return what keeps the key from naming a readable file; None where it names one."""
         odd = odd_key(key)
@@ -46,47 +76,75 @@ class Files:
             return _ODD_KEY.at(place(key), odd)
         folder, _, name = key.rpartition("/")
         listing = self._listing(folder)
-        if name not in listing.names:
-            near = listing.alike.get(_fold(name)) or listing.alike.get(_stem(name))
-            return _NO_FILE.at(place(key), f"did you mean {quote(near)}?" if near else "")
+        if name in listing.files:
+            return None
+        if name in listing.others or name in listing.folders:
+            return self._link_problem(key)
+        near = listing.alike.get(_fold(name)) or listing.alike.get(_stem(name))
+        return _NO_FILE.at(place(key), f"did you mean {quote(near)}?" if near else "")
+
+    def _link_problem(self, key: str) -> Finding | None:
+        """Return what keeps a link, or what is neither a link nor a plain file, from being read."""
         path = self.root / key
         if not _inside(os.path.realpath(path), self._real):
             return _ODD_KEY.at(place(key), "leads out of the folder by a link")
         if not path.exists():
             return _NO_FILE.at(place(key))
-        if not path.is_file():
-            return _ODD_KEY.at(place(key), "is no regular file")
-        return None
+        return None if path.is_file() else _ODD_KEY.at(place(key), "is no regular file")
+
+    def names(self, folder: str) -> frozenset[str]:
+        """Return what lies in a folder below the root, `""` for itself; nothing where it is missing or outside."""
+        if folder and odd_key(folder):
+            return frozenset()
+        found = self._listing(folder)
+        return found.files | found.others | found.folders
 
     def _listing(self, folder: str) -> _Listing:
         """Return what lies in a folder of the dataset: nothing where it is missing, misspelt or outside."""
-        if folder not in self._listings:
-            self._listings[folder] = self._look(folder)
-        return self._listings[folder]
+        found = self._listings.get(folder)
+        if found is None:
+            found = self._listings[folder] = self._look(folder)
+        return found
 
     def _look(self, folder: str) -> _Listing:
         """List a folder once its own name is proven the same way, so that its case is exact at every level."""
         parent, _, name = folder.rpartition("/")
-        if folder and name not in self._listing(parent).names:
-            return _Listing()
+        if folder:
+            above = self._listing(parent)
+            if name not in above.folders and name not in above.others:
+                return _Listing()
         path = self.root / folder
         if not _inside(os.path.realpath(path), self._real) or not path.is_dir():
             return _Listing()
+        files: list[str] = []
+        others: list[str] = []
+        folders: list[str] = []
         try:
-            names = sorted(child.name for child in path.iterdir())
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        files.append(entry.name)
+                    else:
+                        (folders if entry.is_dir(follow_symlinks=False) else others).append(entry.name)
         except OSError as error:
             raise OdbuildError(f"The folder {path} cannot be listed: {error.strerror}.") from error
-        alike = {_stem(name): name for name in names} | {_fold(name): name for name in names}
-        return _Listing(names=frozenset(names), alike=alike)
+        return _Listing(files, others, folders)
+
+
+def folders(root: Path) -> list[str]:
+    """Return the names of the folders right in a folder, links to folders among them, sorted."""
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if entry.is_symlink() or entry.is_dir(follow_symlinks=False)]
+    return sorted(name for name in names if (root / name).is_dir())
 
 
 def odd_key(key: str) -> str:
     """Say why a key cannot be a plain path below the root; empty where it can."""
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in key):
+    if not key.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in key):
         return "holds control characters"
     if key.startswith("/"):
         return "is an absolute path"
-    if any(part in ("", ".", "..") for part in key.split("/")):
+    if _ODD_PART.search(key):
         return "has an empty part, or one of dots"
     return ""
 

@@ -1,17 +1,35 @@
 """What every reader gathers on its way: findings, ledger, and the judgement of labels and files."""
 
-import unicodedata
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 from ..dataset import Box, Dataset, Picture
-from ..findings import Change, Finding, Rule, place, quote
+from ..findings import Change, Finding, Rule, Tally, in_order, place, quote
+from ..packed import pack
 from .files import Files
 from .strict import shown
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""Halves of a character, which no file of text can hold."""
+
+PIXELS_BELOW, PIXELS_ABOVE = -0.5, 1.5
+"""Values beyond these are no fractions that slipped over the edge but another unit, most likely pixels."""
+
 _BACKGROUND = Rule("ANN003", "info", "a picture has no box and trains as background")
 _NO_LABEL = Rule("LBL305", "error", "an annotation has no label that is a non-empty text", "name its class")
+
+_MARKED = Rule(
+    "ANN003",
+    "warning",
+    "a picture is marked with a class but the annotation has no box, so it teaches nothing",
+    "draw the box, or delete the mark",
+)
+_FRACTIONS = "give fractions of the picture's width and height"
+NO_NUMBER = Rule("ANN007", "error", "a coordinate is not a number", _FRACTIONS)
+FAR_OFF = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -25,14 +43,24 @@ class Reading:
         findings: what was found.
         ledger: what was dropped.
         drawn: boxes of the source, kept or dropped.
+        labels: classes that were found usable.
     """
 
     root: Path
     files: Files
     sources: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: Tally = field(default_factory=Tally)
     ledger: list[Change] = field(default_factory=list)
     drawn: int = 0
+    labels: set[str] = field(default_factory=set)
+
+    def knows(self, label: object) -> TypeGuard[str]:
+        """Say whether the value can be a class."""
+        if not isinstance(label, str):
+            return False
+        if label not in self.labels and label and not _SURROGATE.search(label):
+            self.labels.add(label)
+        return label in self.labels
 
 
 def begin(root: Path) -> Reading:
@@ -40,12 +68,52 @@ def begin(root: Path) -> Reading:
     return Reading(root=root, files=Files(root))
 
 
+def far_off(value: float) -> bool:
+    """Say whether a coordinate is no fraction that slipped over the edge but another unit, most likely pixels."""
+    return not PIXELS_BELOW <= value <= PIXELS_ABOVE
+
+
 def usable_label(reading: Reading, where: str, label: object) -> bool:
     """Say whether the value can be a class; each that cannot is an error."""
-    if isinstance(label, str) and label and not any(unicodedata.category(it) == "Cs" for it in label):
+    if reading.knows(label):
         return True
     reading.findings.append(_NO_LABEL.at(f"{where}.label", shown(label)))
     return False
+
+
+def lose_box(reading: Reading, key: str, index: int, problem: Finding) -> None:
+    """Tell of a box of the source that is in no picture, and book it."""
+    reading.findings.append(problem)
+    book_box(reading, key, index, problem.code, problem.value)
+
+
+def book_box(reading: Reading, key: str, index: int, code: str, value: str) -> None:
+    """Book a box of the source that is in no picture, which was told."""
+    reading.drawn += 1
+    reading.ledger.append(dropped("box", place(key, index), code, value))
+
+
+def is_fraction(value: object) -> bool:
+    """Say whether the value is a number that can be meant as a fraction of a picture's side."""
+    return type(value) in (float, int) and PIXELS_BELOW <= value <= PIXELS_ABOVE  # type: ignore[operator]
+
+
+def usable_edge(reading: Reading, where: str, value: object) -> bool:
+    """Say whether the value can be the edge of a box; each that cannot is an error."""
+    if is_fraction(value):
+        return True
+    rule = NO_NUMBER if isinstance(value, bool) or not isinstance(value, int | float) else FAR_OFF
+    reading.findings.append(rule.at(where, shown(value)))
+    return False
+
+
+def note_mark(reading: Reading, where: str, label: str, negative: str) -> None:
+    """Book an annotation that only names a class; that which marks a picture as a background is no mistake."""
+    reading.ledger.append(
+        Change(action="label-only", what="label", where=where, code="ANN003", value=quote(label))
+    )
+    if label != negative:
+        reading.findings.append(_MARKED.at(where, quote(label)))
 
 
 def usable_file(reading: Reading, key: str, boxes: Iterable[Box]) -> bool:
@@ -53,10 +121,15 @@ def usable_file(reading: Reading, key: str, boxes: Iterable[Box]) -> bool:
     problem = reading.files.problem(key)
     if problem is None:
         return True
-    reading.findings.append(problem)
-    reading.ledger.append(dropped("picture", place(key), problem.code, "no usable file"))
-    reading.ledger += [dropped("box", place(key, box.index), problem.code, quote(box.label)) for box in boxes]
+    lose_picture(reading, key, problem, boxes, "no usable file")
     return False
+
+
+def lose_picture(reading: Reading, key: str, problem: Finding, boxes: Iterable[Box], value: str) -> None:
+    """Book a picture of the source that is not in the dataset, with its boxes, which are counted already."""
+    reading.findings.append(problem)
+    reading.ledger.append(dropped("picture", place(key), problem.code, value))
+    reading.ledger += [dropped("box", place(key, box.index), problem.code, quote(box.label)) for box in boxes]
 
 
 def note_background(reading: Reading, picture: Picture) -> None:
@@ -79,9 +152,9 @@ def finish(
         format=named,
         sources=tuple(reading.sources),
         declared=tuple(declared),
-        pictures=tuple(sorted(pictures, key=lambda picture: picture.key)),
-        ledger=tuple(reading.ledger),
+        pictures=pack(pictures).by_key(),
+        ledger=tuple(sorted(reading.ledger, key=lambda change: in_order(change.where))),
         keys=keys,
         drawn=reading.drawn,
     )
-    return dataset, reading.findings
+    return dataset, reading.findings.told()

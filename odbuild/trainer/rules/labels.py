@@ -63,7 +63,7 @@ def declared(data: Data) -> Iterator[Finding]:
             yield _TWICE.at("labels", quote(label))
         if label not in counts:
             yield _UNUSED.at("labels", quote(label))
-    for label in sorted(counts.keys() - set(names)):
+    for label in sorted(counts.keys() - set(names)) if names else ():
         yield _UNDECLARED.at("labels", quote(label) + _near(label, names))
 
 
@@ -73,6 +73,7 @@ def unnumbered(data: Data) -> Iterator[Finding]:
 
     TensorFlow makes -1 of it and an empty target of that, so the object trains as background, without an error.
     """
+    yield from data.found.get("LBL301", ())
     if data.label_map is None:
         return
     for label, times in sorted(_counts(data).items()):

@@ -1,0 +1,124 @@
+"""Pictures in columns: a tenth of the memory that they take as objects, which are made anew when asked for."""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+from .dataset import Box, Picture, Span, SplitName
+
+_DIFFICULT, _CROWD = 1, 2
+
+_Rest = tuple[SplitName, tuple[int, int] | None, str, str | None]
+"""Split, size, group and the span's file: what many pictures have in common."""
+
+
+class _Columns:
+    """The columns; box rows of picture `row` are `starts[row]` up to `starts[row + 1]`."""
+
+    __slots__ = ("edges", "indices", "keys", "labels", "marks", "names", "numbers", "rests", "spans", "starts")
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.starts = array("Q", [0])
+        self.numbers = array("I")
+        self.rests: dict[_Rest, int] = {}
+        self.spans = array("Q")
+        self.edges = array("d")
+        self.labels = array("I")
+        self.names: dict[str, int] = {}
+        self.indices = array("I")
+        self.marks = bytearray()
+
+    def add(self, picture: Picture) -> None:
+        span = picture.span
+        rest = (picture.split, picture.size, picture.group, None if span is None else span.file)
+        self.keys.append(picture.key)
+        self.numbers.append(self.rests.setdefault(rest, len(self.rests)))
+        self.spans.extend((0, 0) if span is None else (span.offset, span.length))
+        for box in picture.boxes:
+            self.edges.extend((box.ymin, box.xmin, box.ymax, box.xmax))
+            self.labels.append(self.names.setdefault(box.label, len(self.names)))
+            self.indices.append(box.index)
+            self.marks.append(_DIFFICULT * box.difficult | _CROWD * box.crowd)
+        self.starts.append(len(self.marks))
+
+
+class Pictures(Sequence[Picture]):
+    """Pictures as a sequence, equal to any other of equal pictures."""
+
+    __slots__ = ("_columns", "_names", "_rests", "_rows")
+
+    def __init__(self, columns: _Columns, rows: Sequence[int]) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._names = list(columns.names)
+        self._rests = list(columns.rests)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Picture: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Pictures": ...
+    def __getitem__(self, index: int | slice) -> "Picture | Pictures":
+        """Return a picture, made anew, or some of them."""
+        if isinstance(index, slice):
+            return Pictures(self._columns, self._rows[index])
+        return self._picture(self._rows[index])
+
+    def __iter__(self) -> Iterator[Picture]:
+        return map(self._picture, self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return NotImplemented if not isinstance(other, Sequence) else False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def keys(self) -> Iterator[str]:
+        """Return the keys in order, without making the pictures."""
+        return map(self._columns.keys.__getitem__, self._rows)
+
+    def by_key(self) -> "Pictures":
+        """Return the pictures sorted by key; those of equal keys stay in their order."""
+        keys = self._columns.keys
+        return Pictures(self._columns, array("Q", sorted(self._rows, key=keys.__getitem__)))
+
+    def _picture(self, row: int) -> Picture:
+        columns = self._columns
+        split, size, group, file = self._rests[columns.numbers[row]]
+        span = None
+        if file is not None:
+            span = Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
+        boxes = tuple(map(self._box, range(columns.starts[row], columns.starts[row + 1])))
+        return Picture(key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=span)
+
+    def _box(self, row: int) -> Box:
+        columns = self._columns
+        ymin, xmin, ymax, xmax = columns.edges[4 * row : 4 * row + 4]
+        mark = columns.marks[row]
+        return Box(
+            label=self._names[columns.labels[row]],
+            ymin=ymin,
+            xmin=xmin,
+            ymax=ymax,
+            xmax=xmax,
+            index=columns.indices[row],
+            difficult=bool(mark & _DIFFICULT),
+            crowd=bool(mark & _CROWD),
+        )
+
+
+def pack(pictures: Iterable[Picture]) -> Pictures:
+    """Return the pictures in columns, in their order; each may be forgotten as soon as the next is given."""
+    if isinstance(pictures, Pictures):
+        return pictures
+    columns = _Columns()
+    for picture in pictures:
+        columns.add(picture)
+    return Pictures(columns, range(len(columns.keys)))

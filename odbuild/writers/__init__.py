@@ -1,0 +1,123 @@
+"""The in-memory form back to files: pictures copied byte for byte beside annotations in a format's own words.
+
+A writer is a module with
+
+* `SAYS`: those of `WORDS` that its format can express,
+* `annotations(dataset)`: the files to write, by path below the output folder,
+* `image_path(picture)`: where the picture goes, below the output folder.
+"""
+
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from odbuild.archive import atomic_folder
+from odbuild.errors import OdbuildError, UsageError, did_you_mean
+from odbuild.trainer.dataset import Dataset, Picture
+from odbuild.trainer.findings import Change, place, quote
+from odbuild.trainer.readers.files import odd_key
+
+from . import cloud, coco
+
+WRITERS: dict[str, ModuleType] = {"cloud": cloud, "coco": coco}
+"""Writers by the name that `--format` takes."""
+
+WORDS = ("split", "group", "difficult", "crowd")
+"""What a format may be unable to say of a picture or a box; keys, boxes and labels every format can."""
+
+_COPIED = 1 << 20
+"""Bytes that are moved at a time from a shard of records."""
+
+
+def write(dataset: Dataset, out: Path, format: str) -> tuple[Change, ...]:  # noqa: A002 - the word of the option
+    """Write the dataset as a folder that appears whole or not at all; return what the format could not say.
+
+    Args:
+        dataset: to write; its files are only read.
+        out: folder to make; missing or empty.
+        format: one of `WRITERS`.
+
+    Raises:
+        OdbuildError: a picture cannot be read, two would get one name, or the folder cannot be written.
+        UsageError: no format has that name, or `out` is not free or lies in the dataset.
+    """
+    writer = _find(format)
+    _check_target(out, dataset.root)
+    with atomic_folder(out) as folder:
+        for name, data in writer.annotations(dataset).items():
+            _place(folder, name, name).write_bytes(data)
+        for picture in dataset.pictures:
+            _copy(dataset, picture, _place(folder, writer.image_path(picture), place(picture.key)))
+    return tuple(_unsaid(dataset, writer.SAYS))
+
+
+def _find(name: str) -> ModuleType:
+    if name not in WRITERS:
+        raise UsageError(
+            f"No writer for the format {name!r}.{did_you_mean(name, WRITERS)} There are: {', '.join(WRITERS)}."
+        )
+    return WRITERS[name]
+
+
+def _check_target(out: Path, root: Path) -> None:
+    if out.resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"{out} lies in the dataset {root}, which is never written to. Name another folder.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists already. Name another folder, or remove it.")
+
+
+def _place(folder: Path, name: str, what: str) -> Path:
+    """Return the path of a new file in the folder, with its parents made."""
+    odd = odd_key(name)
+    if odd:
+        raise OdbuildError(f"{what} cannot be written as {quote(name)}: the path {odd}. Rename it.")
+    path = folder / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        taken = path.exists()
+    except (FileExistsError, NotADirectoryError):
+        taken = True
+    if taken:
+        raise OdbuildError(f"{what} cannot be written as {quote(name)}: another file has that name. Rename one.")
+    return path
+
+
+def _copy(dataset: Dataset, picture: Picture, target: Path) -> None:
+    """Copy the bytes of a picture, from its own file or from within a shard."""
+    source = dataset.path(picture)
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise OdbuildError(f"{source} cannot be read: {error.strerror}.") from error
+    with file, target.open("xb") as copy:
+        if picture.span is None:
+            shutil.copyfileobj(file, copy, _COPIED)
+            return
+        file.seek(picture.span.offset)
+        left = picture.span.length
+        while left:
+            data = file.read(min(left, _COPIED))
+            if not data:
+                raise OdbuildError(f"{source} changed: {place(picture.key)} ends beyond it. Read it again.")
+            copy.write(data)
+            left -= len(data)
+
+
+def _unsaid(dataset: Dataset, says: Collection[str]) -> Iterator[Change]:
+    """Yield a line of the ledger for each picture and box of which the format cannot say all."""
+    silent = [word for word in WORDS if word not in says]
+    for picture in dataset.pictures:
+        lost = _words(picture, silent)
+        if lost:
+            yield Change(action="unsaid", what="picture", where=place(picture.key), code="", value=lost)
+        for box in picture.boxes:
+            lost = _words(box, silent)
+            if lost:
+                where = place(picture.key, box.index)
+                yield Change(action="unsaid", what="box", where=where, code="", value=lost)
+
+
+def _words(thing: object, silent: Collection[str]) -> str:
+    said = ((word, getattr(thing, word, "")) for word in silent)
+    return ", ".join(f"{word}={quote(str(value))}" for word, value in said if value)

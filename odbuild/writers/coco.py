@@ -1,0 +1,90 @@
+"""COCO JSON: `annotations/instances_<side>.json` beside the pictures, boxes in pixels."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from odbuild.errors import OdbuildError
+from odbuild.trainer.dataset import Dataset, Picture, Span, SplitName, all_labels
+from odbuild.trainer.findings import place
+from odbuild.trainer.readers.sizes import size_of
+
+SAYS = frozenset({"split", "crowd"})
+"""A file for each side, and `iscrowd`."""
+
+_FILES: Mapping[SplitName, str] = {
+    "": "instances.json",
+    "train": "instances_train.json",
+    "validation": "instances_val.json",
+    "test": "instances_test.json",
+}
+
+
+def annotations(dataset: Dataset) -> Mapping[str, bytes]:
+    """Return the file of each side that has a picture, every label in each.
+
+    Raises:
+        OdbuildError: the size of a picture with boxes is not known, and its file does not tell it.
+    """
+    ids = {label: number for number, label in enumerate(all_labels(dataset), start=1)}
+    sides: dict[SplitName, list[Picture]] = {} if dataset.pictures else {"": []}
+    for picture in dataset.pictures:
+        sides.setdefault(picture.split, []).append(picture)
+    return {f"annotations/{_FILES[side]}": _document(dataset, sides[side], ids) for side in sides}
+
+
+def image_path(picture: Picture) -> str:
+    """Return where the picture goes: below the root under its key."""
+    return picture.key
+
+
+def _document(dataset: Dataset, pictures: Sequence[Picture], ids: Mapping[str, int]) -> bytes:
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures, start=1):
+        width, height = _size(dataset, picture)
+        images.append({"id": number, "file_name": picture.key, "width": width, "height": height})
+        for box in picture.boxes:
+            sides = (box.xmax - box.xmin) * width, (box.ymax - box.ymin) * height
+            boxes.append(
+                {
+                    "id": len(boxes) + 1,
+                    "image_id": number,
+                    "category_id": ids[box.label],
+                    "bbox": [box.xmin * width, box.ymin * height, *sides],
+                    "area": sides[0] * sides[1],
+                    "iscrowd": int(box.crowd),
+                    "segmentation": [],
+                }
+            )
+    categories = [{"id": number, "name": label, "supercategory": ""} for label, number in ids.items()]
+    document: dict[str, Any] = {
+        "info": {},
+        "licenses": [],
+        "categories": categories,
+        "images": images,
+        "annotations": boxes,
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _size(dataset: Dataset, picture: Picture) -> tuple[int, int]:
+    """Return width and height in pixels, as recorded or as the picture's header has them."""
+    path = dataset.path(picture)
+    size = picture.size or (size_of(path) if picture.span is None else _size_within(path, picture.span))
+    if size is None:
+        raise OdbuildError(
+            f"The size of {place(picture.key)} in {path} is not known, and COCO needs it. Replace the picture."
+        )
+    return size
+
+
+def _size_within(shard: Path, span: Span) -> tuple[int, int] | None:
+    try:
+        with shard.open("rb") as file:
+            file.seek(span.offset)
+            return size_of(io.BytesIO(file.read(span.length)))
+    except OSError:
+        return None

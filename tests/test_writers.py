@@ -1,0 +1,135 @@
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from odbuild.errors import OdbuildError, UsageError
+from odbuild.trainer import readers
+from odbuild.trainer.dataset import Box, Dataset, Picture, Span, all_labels
+from odbuild.writers import WORDS, WRITERS, write
+
+ALL = pytest.mark.parametrize("name", WRITERS)
+BOX = Box(label="cat", ymin=0.25, xmin=0.125, ymax=0.5, xmax=0.75)
+
+
+def _dataset(root: Path, *found: Picture) -> Dataset:
+    """Return a data set of these pictures, with a small JPEG for each."""
+    for seed, picture in enumerate(found):
+        pictures.write(root, picture.key, pictures.jpeg(seed=seed))
+    return Dataset(root=root, format="", sources=(), declared=(), pictures=found)
+
+
+def _silent(picture: Picture, words: frozenset[str]) -> Picture:
+    """Return what is left of a picture once these words are not said."""
+    gone: dict[str, Any] = {
+        word: getattr(Picture(key="", boxes=()), word) for word in ("split", "group") if word in words
+    }
+    marks: dict[str, Any] = {word: False for word in ("difficult", "crowd") if word in words}
+    return replace(picture, boxes=tuple(replace(box, **marks) for box in picture.boxes), **gone)
+
+
+@ALL
+@given(data=st.data())
+def test_what_was_written_is_read_but_for_the_words_that_the_format_lacks(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("data")
+    source = data.draw(strategies.datasets(root))
+    lost = write(source, root / "out", name)
+    back, found = readers.read(root / "out", name)
+    silent = frozenset(WORDS) - WRITERS[name].SAYS
+    assert strategies.rounded(back.pictures) == strategies.rounded(_silent(it, silent) for it in source.pictures)
+    assert set(all_labels(back)) == set(all_labels(source))
+    assert not [it for it in found if it.severity == "error"]
+    for picture in source.pictures:
+        assert (root / "out" / WRITERS[name].image_path(picture)).read_bytes() == source.path(picture).read_bytes()
+    said = [word for word in WORDS for change in lost if f"{word}=" in change.value]
+    assert set(said) == {
+        word
+        for word in silent
+        for thing in (*source.pictures, *(box for picture in source.pictures for box in picture.boxes))
+        if getattr(thing, word, None)
+    }
+
+
+@ALL
+def test_pictures_come_out_of_a_shard(tmp_path: Path, name: str) -> None:
+    encoded = pictures.jpeg()
+    pictures.write(tmp_path, "in/shard", b"before" + encoded + b"after")
+    span = Span(file="shard", offset=6, length=len(encoded))
+    source = Dataset(
+        root=tmp_path / "in",
+        format="",
+        sources=(),
+        declared=(),
+        pictures=(Picture(key="a/b.jpg", boxes=(BOX,), span=span),),
+    )
+    write(source, tmp_path / "out", name)
+    (picture,) = source.pictures
+    assert (tmp_path / "out" / WRITERS[name].image_path(picture)).read_bytes() == encoded
+    cut = replace(source, pictures=(replace(picture, span=replace(span, length=9999)),))
+    with pytest.raises(OdbuildError, match="shard changed"):
+        write(cut, tmp_path / "cut", name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+@pytest.mark.parametrize("key", ["../a.jpg", "/a.jpg", "a//b.jpg", "a\0.jpg", ""])
+@ALL
+def test_odd_keys_are_refused(tmp_path: Path, name: str, key: str) -> None:
+    pictures.write(tmp_path, "in/shard", b"x")
+    source = _dataset(tmp_path / "in")
+    odd = Picture(key=key, boxes=(), size=(1, 1), span=Span(file="shard", offset=0, length=1))
+    with pytest.raises(OdbuildError, match="cannot be written as"):
+        write(replace(source, pictures=(odd,)), tmp_path / "out", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("keys", [("a", "a"), ("a", "a/b"), ("a/b", "a")])
+@ALL
+def test_two_files_of_one_name_are_refused(tmp_path: Path, name: str, keys: tuple[str, ...]) -> None:
+    span = Span(file="shard", offset=0, length=1)
+    pictures.write(tmp_path, "in/shard", b"x")
+    found = tuple(Picture(key=key, boxes=(), size=(1, 1), span=span) for key in keys)
+    source = replace(_dataset(tmp_path / "in"), pictures=found)
+    with pytest.raises(OdbuildError, match="another file has that name"):
+        write(source, tmp_path / "out", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_picture_does_not_replace_the_annotations(tmp_path: Path) -> None:
+    source = _dataset(tmp_path / "in", Picture(key="_annotations.json", boxes=()))
+    with pytest.raises(OdbuildError, match="another file has that name"):
+        write(source, tmp_path / "out", "cloud")
+
+
+def test_the_target_must_be_free_and_outside_the_source(tmp_path: Path) -> None:
+    source = _dataset(tmp_path / "in", Picture(key="a.jpg", boxes=(BOX,)))
+    with pytest.raises(UsageError, match="lies in the dataset"):
+        write(source, tmp_path / "in/out", "cloud")
+    with pytest.raises(UsageError, match="exists already"):
+        write(source, tmp_path, "cloud")
+    with pytest.raises(UsageError, match=r"format 'clouds'\. Did you mean 'cloud'\?"):
+        write(source, tmp_path / "out", "clouds")
+    (tmp_path / "empty").mkdir()
+    write(source, tmp_path / "empty", "cloud")
+    assert (tmp_path / "empty/a.jpg").exists()
+
+
+@ALL
+def test_a_full_disk_or_a_lost_picture_leaves_nothing(
+    tmp_path: Path, name: str, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    source = _dataset(tmp_path / "in", *(Picture(key=f"{it}.jpg", boxes=(BOX,)) for it in range(3)))
+    with full_disk(500), pytest.raises(OdbuildError, match=r"Cannot write .*out: File too large"):
+        write(source, tmp_path / "out", name)
+    (tmp_path / "in/1.jpg").unlink()
+    with pytest.raises(OdbuildError, match=r"/1\.jpg (cannot be read: No such file|is not known)"):
+        write(source, tmp_path / "out", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
