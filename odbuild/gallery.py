@@ -180,7 +180,7 @@ def _mark(box: Box, width: int, height: int, codes: Iterable[str]) -> Mark | Non
 def _small(data: Data, picture: Picture, size: tuple[int, int]) -> tuple[str, int, int]:
     """Return a data URI and its width and height in pixels; without one, those of a frame in proportion."""
     try:
-        encoded, width, height = thumbnail(looks.read(data.source.path(picture), picture))
+        encoded, width, height = thumbnail(looks.read(data.source.path(picture), picture.span))
     except images.ImageError:
         share = SIDE / max(size)
         return "", max(1, round(size[0] * share)), max(1, round(size[1] * share))

@@ -24,8 +24,8 @@ def _dataset(folder: Path, *boxes: dict[str, object]) -> Path:
 
 
 def _pytest(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Run pytest as its users do, in a process of its own, with the plugin found by its entry point or by name."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "odbuild.pytest_plugin", *arguments]
+    """Run pytest as its users do, in a process of its own, with the plugin found by its entry point."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 

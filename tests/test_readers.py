@@ -11,7 +11,7 @@ from odbuild.trainer.errors import OdbuildError, UsageError
 JPEG = pictures.jpeg(40, 20)
 CLOUD = '{"version": "1.0", "annotations": {"a.jpg": []}, "type": "localization"}'
 IRIS = '{"version":"v2","labels":{},"images":{"a.jpg":{"annotations":[]}},"annotations":{}}'
-RECORD = b"".join(records.frame(protowire.example({"image/encoded": [JPEG]}, protowire.Form())))
+RECORD = b"".join(records.frame([protowire.example({"image/encoded": [JPEG]}, protowire.Form())]))
 FORMATS: dict[str, dict[str, str | bytes]] = {
     "cloud": {"_annotations.json": CLOUD},
     "iris": {"_annotations.json": IRIS},
