@@ -260,7 +260,7 @@ def together(data: Data, labels: Sequence[str]) -> Together:
     most = max(counts.values(), default=0)
     rows = tuple(
         tuple(
-            (count := counts.get((min(row, column), max(row, column)), 0), shade(count, most))
+            (count := counts.get((min(row, column), max(row, column)), 0), math.ceil(SHADES * count / (most or 1)))
             for column in range(len(shown))
         )
         for row in range(len(shown))

@@ -32,6 +32,9 @@ MOST_BOXES = 300
 MOST_FINDINGS = 20
 """Findings spelled out under one picture; the others are counted."""
 
+SPECK = 8
+"""Sides in pixels of a small picture below which a box is hard to find."""
+
 BLANK = (640, 480)
 """Width and height of the frame for a picture whose size nobody knows."""
 
@@ -50,6 +53,7 @@ class Mark:
         y: its baseline.
         label: the class.
         codes: rules that the box breaks.
+        speck: its middle, in the same pixels, where it is too small to be found by eye; else None.
     """
 
     outline: str
@@ -57,6 +61,7 @@ class Mark:
     y: float
     label: str
     codes: tuple[str, ...]
+    speck: tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +161,7 @@ def _shown(data: Data, picture: Picture, findings: Sequence[Finding], side: str)
         size=size,
         marks=tuple(mark for mark in marks if mark is not None),
         boxes=len(picture.boxes),
-        labels=Counter(box.label for box in picture.boxes),
+        labels=dict(Counter(box.label for box in picture.boxes).most_common()),
         findings=tuple(sorted(findings, key=lambda one: SEVERITIES.index(one.severity))[:MOST_FINDINGS]),
         found=len(findings),
         codes=tuple(sorted({finding.code for finding in findings})),
@@ -174,7 +179,14 @@ def _mark(box: Box, width: int, height: int, codes: Iterable[str]) -> Mark | Non
     left, right, top, bottom = *sorted((x, x2)), *sorted((y, y2))
     outline = f"M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"
     caption = top - 5 if top >= 22 else min(top + 18, height - 4)
-    return Mark(outline=outline, x=left + 3, y=caption, label=box.label, codes=tuple(dict.fromkeys(codes)))
+    return Mark(
+        outline=outline,
+        x=left + 3,
+        y=caption,
+        label=box.label,
+        codes=tuple(dict.fromkeys(codes)),
+        speck=((left + right) / 2, (top + bottom) / 2) if max(right - left, bottom - top) < SPECK else None,
+    )
 
 
 def _small(data: Data, picture: Picture, size: tuple[int, int]) -> tuple[str, int, int]:

@@ -5,7 +5,9 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pictures
+import protowire
 
+from odbuild.trainer import records
 from odbuild.trainer.dataset import Box, Dataset
 
 Pixels = tuple[str, int, int, int, int]
@@ -56,3 +58,14 @@ def whole(data: Dataset) -> bool:
     lost = [change.what for change in data.ledger if change.action == "dropped"]
     boxes = sum(len(picture.boxes) for picture in data.pictures)
     return (data.keys, data.drawn) == (len(data.pictures) + lost.count("picture"), boxes + lost.count("box"))
+
+
+def record(encoded: bytes, box: Box) -> bytes:
+    """Return a file of one record that holds a picture with one box."""
+    features: dict[str, protowire.Values] = {
+        "image/encoded": [encoded],
+        "image/filename": [b"a.jpg"],
+        "image/object/class/text": [box.label.encode()],
+        **{f"image/object/bbox/{edge}": [getattr(box, edge)] for edge in ("ymin", "xmin", "ymax", "xmax")},
+    }
+    return b"".join(records.frame([protowire.example(features, protowire.Form())]))

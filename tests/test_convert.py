@@ -19,7 +19,7 @@ from odbuild.trainer.convert import convert
 from odbuild.trainer.dataset import Box
 from odbuild.trainer.errors import OdbuildError, UsageError
 from odbuild.trainer.examples import Example
-from odbuild.trainer.index import Converted, Side, load
+from odbuild.trainer.index import SIDES, Converted, Side, load
 from odbuild.trainer.policies import Policies
 
 BOX = {"x": 0.25, "y": 0.25, "x2": 0.75, "y2": 0.5, "label": "cat"}
@@ -266,6 +266,59 @@ def test_a_picture_of_another_size_than_recorded_is_an_error(tmp_path: Path) -> 
     (source / "annotations.json").write_text(json.dumps(coco))
     with pytest.raises(OdbuildError, match=r"IMG104(.|\n)*recorded 48 x 31, is 48 x 32"):
         convert(source, tmp_path / "out", PLAIN, _quiet)
+
+
+def _coco(folder: Path, sides: dict[str, list[str]], **files: bytes) -> Path:
+    """Write a COCO set that brings its own sides."""
+    for number, (side, names) in enumerate(sides.items()):
+        images_ = [{"id": at, "file_name": name, "width": 48, "height": 32} for at, name in enumerate(names)]
+        boxes = [
+            {"id": at, "image_id": at, "category_id": 1, "bbox": [5, 5, 20, 20]} for at, _ in enumerate(names)
+        ]
+        document = {"images": images_, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+        pictures.write(folder, f"annotations/instances_{side}.json", json.dumps(document).encode())
+        for at, name in enumerate(names):
+            data = files.get(name.partition(".")[0], pictures.jpeg(seed=10 * number + at))
+            pictures.write(folder, f"{side}/{name}", data)
+    return folder
+
+
+def test_sides_of_the_source_are_kept_where_asked_for(tmp_path: Path) -> None:
+    sides = {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"], "test": ["d.jpg", "e.jpg"]}
+    source = _coco(tmp_path / "in", sides)
+    converted = convert(source, tmp_path / "out", Policies(split="source"), _quiet)
+    held = {side: [it.key.rpartition("/")[2] for it in _read(getattr(converted, side))] for side in SIDES}
+    assert {side: sorted(keys) for side, keys in held.items()} == {
+        "train": ["a.jpg", "b.jpg"],
+        "validation": ["c.jpg"],
+        "test": ["d.jpg", "e.jpg"],
+    }
+    for side in SIDES:
+        written = (converted.folder / f"{side}.txt").read_text().splitlines()
+        assert [key.rpartition("/")[2] for key in written] == held[side]
+    assert load(converted.folder) == converted
+
+
+def test_a_content_on_two_sides_of_the_source_is_an_error(tmp_path: Path) -> None:
+    same = pictures.jpeg(seed=77)
+    source = _coco(tmp_path / "in", {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]}, a=same, c=same)
+    with pytest.raises(OdbuildError, match=r"SPL402(.|\n)*train, validation"):
+        convert(source, tmp_path / "out", Policies(split="source"), _quiet)
+    assert convert(source, tmp_path / "out", PLAIN, _quiet).train.pictures in {1, 2}
+
+
+def test_a_source_without_sides_cannot_give_them(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX]})
+    with pytest.raises(OdbuildError, match="has no pictures for validation"):
+        convert(source, tmp_path / "out", Policies(split="source"), _quiet)
+
+
+def test_a_folder_stays_on_one_side(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", {f"{number % 5}/{number}.jpg": [BOX] for number in range(25)})
+    converted = convert(source, tmp_path / "out", Policies(group="folder"), _quiet)
+    sides = [{it.key.partition("/")[0] for it in _read(side)} for side in (converted.train, converted.validation)]
+    assert sides[0].isdisjoint(sides[1])
+    assert all(sides)
 
 
 def test_one_picture_is_on_both_sides(tmp_path: Path) -> None:

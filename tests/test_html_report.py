@@ -63,7 +63,10 @@ def rendered(folder: Path) -> str:
 def hostile(tmp_path: Path) -> Path:
     """Return a dataset whose labels and folder are attacks, and a box of whose last picture is empty."""
     annotations = {f"p{index}.jpg": [{**BOX, "label": label}] for index, label in enumerate(HOSTILE)}
-    annotations["q<b>&'\".jpg"] = [{**BOX, "label": "plain"}, {**BOX, "x": 0.5, "x2": 0.5, "label": "plain"}]
+    annotations["q<b>&'\".jpg"] = [
+        {**BOX, "label": "plain"},
+        {**BOX, "x": 0.5, "x2": 0.5, "y2": 0.25, "label": "plain"},
+    ]
     return written(tmp_path / "<i>set & 'co'", annotations)
 
 
@@ -177,6 +180,13 @@ def test_pictures_with_findings_come_first_and_the_rest_is_counted(
     assert "4 of 10 pictures" in page
     assert "6 more pictures are not in this page" in page
     assert 'class="mark k0 bad"' in page
+    assert page.count('class="name"') == 4
+    assert page.count('class="ring"') == 0
+
+
+def test_a_box_too_small_to_see_has_a_ring(hostile: Path) -> None:
+    # One box is empty; the others, however small their pictures, are not.
+    assert rendered(hostile).count('class="ring"') == 1
 
 
 def test_a_thumbnail_shows_the_pixels_as_stored_without_metadata(tmp_path: Path) -> None:
@@ -272,7 +282,7 @@ def test_classes_are_counted_by_boxes_pictures_and_side(tmp_path: Path) -> None:
     rows = charts.class_rows(data)
     assert [(row.label, row.boxes, row.pictures) for row in rows] == [("a", 3, 2), ("b", 2, 2)]
     assert [sum(part.count for part in row.parts) for row in rows] == [3, 2]
-    assert charts.together(data, ["a", "b"]).rows == (((2, 8), (1, 1)), ((1, 1), (2, 8)))
+    assert charts.together(data, ["a", "b"]).rows == (((2, 8), (1, 4)), ((1, 4), (2, 8)))
 
 
 def test_boxes_are_shown_as_the_model_sees_them(tmp_path: Path) -> None:
@@ -280,10 +290,16 @@ def test_boxes_are_shown_as_the_model_sees_them(tmp_path: Path) -> None:
     subject = report.subjects[0]
     data = subject.data
     assert data is not None
-    given_facts = {"name": "ssd", "resizer": "fixed_shape", "size": (300, 300), "anchors": ((60.0, 120.0),)}
-    known = {"stride": 16, "smallest": 60.0, "max_boxes": 100, "batch": 8, "exports": ()}
-    fields = ModelFacts.__dataclass_fields__
-    facts = ModelFacts(**given_facts, **{name: value for name, value in known.items() if name in fields})  # type: ignore[arg-type]
+    facts = ModelFacts(
+        name="ssd",
+        resizer="fixed_shape",
+        size=(300, 300),
+        anchors=((60.0, 120.0),),
+        smallest=60.0,
+        max_boxes=100,
+        batch=8,
+        exports=(),
+    )
     values: dict[Kind, object] = {"dataset": replace(data, model=facts)}
     assert list(charts.box_sizes(replace(data, model=facts))) == [(150.0, 75.0)]
     page = html.render(replace(report, subjects=(replace(subject, values=values),)))

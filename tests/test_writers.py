@@ -7,6 +7,7 @@ from typing import Any
 import pictures
 import pytest
 import strategies
+from formats import put, record, voc_xml, yolo_line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,61 @@ def test_what_was_written_is_read_but_for_the_words_that_the_format_lacks(
         for thing in (*source.pictures, *(box for picture in source.pictures for box in picture.boxes))
         if getattr(thing, word, None)
     }
+
+
+@given(data=st.data(), route=st.lists(st.sampled_from(sorted(WRITERS)), min_size=2, max_size=4))
+def test_on_any_way_through_the_formats_nothing_is_lost_but_the_words_that_one_lacks(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, route: list[str]
+) -> None:
+    root = tmp_path_factory.mktemp("way")
+    source = passed = data.draw(strategies.datasets(root))
+    for step, name in enumerate(route):
+        write(passed, root / f"{step}", name)
+        passed, found = readers.read(root / f"{step}", name)
+        assert not [it for it in found if it.severity == "error"]
+    silent = frozenset(WORDS) - frozenset.intersection(*(WRITERS[name].SAYS for name in route))
+    expected = [_silent(picture, silent) for picture in source.pictures]
+    assert strategies.rounded(passed.pictures) == strategies.rounded(expected)
+    assert all_labels(passed) == all_labels(source)
+    assert {it.key: passed.path(it).read_bytes() for it in passed.pictures} == {
+        it.key: source.path(it).read_bytes() for it in source.pictures
+    }
+
+
+@pytest.mark.parametrize("format", ["voc", "yolo", "csv", "tfrecord"])
+@ALL
+def test_what_any_reader_gives_any_writer_takes(tmp_path: Path, name: str, format: str) -> None:  # noqa: A002
+    encoded = pictures.jpeg(40, 20)
+    files: dict[str, dict[str, str | bytes]] = {
+        "voc": {"Annotations/a.xml": voc_xml((40, 20), [("cat", 5, 5, 30, 10)]), "JPEGImages/a.jpg": encoded},
+        "yolo": {"classes.txt": "cat", "a.txt": yolo_line(0, BOX), "a.jpg": encoded},
+        "csv": {"a.csv": "filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,5,5,30,10\n", "a.jpg": encoded},
+        "tfrecord": {"a.record": record(encoded, BOX)},
+    }
+    source, _ = readers.read(put(tmp_path / "in", files[format]), format)
+    assert not write(source, tmp_path / "out", name)
+    back, found = readers.read(tmp_path / "out", name)
+    assert [it.code for it in found if it.severity != "info"] == []
+    plain = [replace(picture, span=None) for picture in source.pictures]
+    assert strategies.rounded(back.pictures) == strategies.rounded(plain)
+    assert [box.label for it in back.pictures for box in it.boxes] == ["cat"]
+    assert [back.path(it).read_bytes() for it in back.pictures] == [encoded]
+
+
+@pytest.mark.parametrize("keys", [("a.jpg", "a.png"), ("images/a.jpg", "labels/a.jpg")])
+def test_two_pictures_do_not_share_labels(tmp_path: Path, keys: tuple[str, ...]) -> None:
+    source = _dataset(tmp_path / "in", *(Picture(key=key, boxes=(BOX,)) for key in keys))
+    with pytest.raises(OdbuildError, match="would both have the labels in"):
+        write(source, tmp_path / "out", "yolo")
+
+
+@pytest.mark.parametrize("key", ["train.jpg", "data.jpg", "train.txt.jpg"])
+def test_lists_make_way_for_labels(tmp_path: Path, key: str) -> None:
+    source = _dataset(tmp_path / "in", Picture(key=key, boxes=(BOX,), split="train"))
+    write(source, tmp_path / "out", "yolo")
+    back, found = readers.read(tmp_path / "out")
+    assert not found
+    assert back.pictures == source.pictures
 
 
 @ALL

@@ -26,6 +26,9 @@ MOST_KINDS = 200
 MOST_CHOICES = 500
 """Classes to filter by; the search finds the others."""
 
+MOST_NAMES = 8
+"""Classes named under one picture; the others are counted."""
+
 COLOURS = 8
 """Colours of boxes; classes beyond share them."""
 
@@ -76,6 +79,7 @@ def render(report: Report) -> str:
         most_classes=charts.MOST_CLASSES,
         most_places=MOST_PLACES,
         most_kinds=MOST_KINDS,
+        most_names=MOST_NAMES,
         colours=COLOURS,
     )
 

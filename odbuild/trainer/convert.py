@@ -5,59 +5,35 @@ with an index of what was made. Each picture is read once and held no longer tha
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from . import index, jobs, pool, shard
-from .dataset import in_order
+from . import index, pool, shard
 from .errors import OdbuildError, UsageError
-from .findings import Change, Finding, count, errors, place, render
-from .index import KEYS, LABEL_MAP, LEDGER, Converted, Side, Sizes, SmallestBox
-from .labels import label_ids, to_pbtxt
-from .mend import mend
+from .findings import Change, count, errors, render
+from .index import KEYS, LABEL_MAP, LEDGER, SIDES, Converted, Side, Sizes, SmallestBox
+from .labels import to_pbtxt
 from .meter import Meter
-from .packed import count_labels, pack
 from .policies import Policies
-from .readers import locate, read
+from .readers import locate
 from .records import Shard
-from .rules import labels as label_rules
+from .schedule import Schedule, schedule
 from .shard import Account
-from .sources import Survey, survey
-from .split import divide, judge
-from .workshop import LOCK, OUT, workshop
+from .split import judge
+from .workshop import OUT, workshop
+
+_Changes = Counter[tuple[str, str, str]]
+"""Lines of the ledger by action, thing and code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Plan:
-    """What there is to do.
+class _Made:
+    """The shards of one side, and what they hold together."""
 
-    Attributes:
-        root: the dataset's folder.
-        pictures: pictures in the source.
-        boxes: boxes in the source.
-        labels: classes in the order of their ids, from 1.
-        ledger: what reading and mending changed.
-        findings: what is wrong or odd so far.
-        train: names of the jobs that train.
-        validation: names of the jobs that validate.
-        shared: whether the pictures of both are the same.
-        bytes: of all pictures to be read.
-    """
-
-    root: Path
-    pictures: int
-    boxes: int
-    labels: tuple[str, ...]
-    ledger: tuple[Change, ...]
-    findings: tuple[Finding, ...]
-    train: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    shared: bool = False
-    bytes: int = 0
+    shards: tuple[Shard, ...]
+    account: Account
 
 
 def convert(
@@ -93,7 +69,7 @@ def convert(
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"{out} lies in the dataset {root}, which is never written to. Name another folder.")
     with workshop(out, f"*{shard.ACCOUNT}") as work:
-        plan = _plan(folder, named, policies, work)
+        plan = schedule(folder, named, policies, work)
         say(f"{plan.pictures:,} pictures with {plan.boxes:,} boxes in {plan.root}")
         _make(plan, work, processes, verdicts, say)
         converted = _finish(plan, policies, work)
@@ -103,76 +79,8 @@ def convert(
     return index.moved(converted, out)
 
 
-def _plan(folder: Path, named: str | None, policies: Policies, work: Path) -> _Plan:
-    """Read the annotations, divide the pictures, and leave the jobs in the workshop."""
-    dataset, findings = read(folder, named)
-    dataset, odd = mend(dataset, policies.boxes)
-    findings += [*odd, *label_rules.check(dataset)]
-    ledger = list(dataset.ledger)
-    if policies.negatives == "drop":
-        bare = (picture for picture in dataset.pictures if not picture.boxes)
-        ledger += [shard.dropped("picture", place(picture.key), "ANN003", "no box") for picture in bare]
-        dataset = replace(dataset, pictures=pack(picture for picture in dataset.pictures if picture.boxes))
-    seen = survey(dataset)
-    plan = _Plan(
-        root=dataset.root,
-        pictures=dataset.keys,
-        boxes=dataset.drawn,
-        labels=in_order(dataset.declared, count_labels(seen.pictures)),
-        ledger=tuple(ledger),
-        findings=(*findings, *seen.findings.told()),
-    )
-    return _divided(plan, seen, policies, work) if seen.pictures else plan
-
-
-def _divided(plan: _Plan, seen: Survey, policies: Policies, work: Path) -> _Plan:
-    train, validation = divide(seen.pictures, seen.prints, policies.validation)
-    job = jobs.Job(name="", labels=plan.labels, policies=policies, rows=())
-    planned = replace(
-        plan,
-        train=_lay("train", train, seen, job, work),
-        validation=_lay("validation", validation, seen, job, work),
-        shared=train == validation,
-        bytes=sum(seen.lengths[it] for side in (train, validation) for it in side),
-    )
-    _sweep(work, (*planned.train, *planned.validation))
-    return planned
-
-
-def _lay(side: str, chosen: Sequence[int], seen: Survey, job: jobs.Job, work: Path) -> tuple[str, ...]:
-    """Write the jobs of one side, and return their names.
-
-    The pictures are ordered by their contents' hashes: a shuffle for nothing, where names often go class by class.
-    """
-    ids = label_ids(job.labels)
-    ordered = sorted(chosen, key=seen.prints.__getitem__)
-    counts = jobs.cut([seen.lengths[it] for it in ordered], job.policies.shard_bytes)
-    names = jobs.names(side, len(counts))
-    rest = iter(ordered)
-    for name, many in zip(names, counts, strict=True):
-        rows = tuple(_row(seen, it, ids) for it in islice(rest, many))
-        (work / f"{name}{shard.JOB}").write_bytes(replace(job, name=name, rows=rows).data)
-    return names
-
-
-def _row(seen: Survey, index: int, ids: Mapping[str, int]) -> tuple[Any, ...]:
-    picture = seen.pictures[index]
-    return jobs.row(picture, seen.source(index, picture), ids)
-
-
-def _sweep(work: Path, names: Iterable[str]) -> None:
-    """Clear what an earlier run by another plan left."""
-    known = {f"{name}{ending}" for name in names for ending in (shard.JOB, shard.ACCOUNT, shard.ENDING)} | {
-        LOCK,
-        OUT,
-    }
-    for path in (*work.iterdir(), *(work / OUT).iterdir()):
-        if path.name not in known:
-            path.unlink()
-
-
 def _make(
-    plan: _Plan, work: Path, processes: int | None, verdicts: Path | None, say: Callable[[str], None]
+    plan: Schedule, work: Path, processes: int | None, verdicts: Path | None, say: Callable[[str], None]
 ) -> None:
     meter = Meter(say=say)
     done = 0
@@ -184,15 +92,15 @@ def _make(
 
     task = partial(shard.make, root=str(plan.root), work=work, verdicts=verdicts)
     try:
-        pool.run(task, (*plan.train, *plan.validation), processes or pool.processors(), tell)
+        pool.run(task, plan.jobs, processes or pool.processors(), tell)
     finally:
         meter.close()
 
 
-def _finish(plan: _Plan, policies: Policies, work: Path) -> Converted:
+def _finish(plan: Schedule, policies: Policies, work: Path) -> Converted:
     """Write what stands beside the shards, and return all that was made."""
     out = work / OUT
-    changes: Counter[tuple[str, str, str]] = Counter()
+    changes: _Changes = Counter()
     with (out / LEDGER).open("w", encoding="ascii") as ledger:
 
         def book(lines: Iterable[Change]) -> None:
@@ -201,19 +109,19 @@ def _finish(plan: _Plan, policies: Policies, work: Path) -> Converted:
                 changes[change.action, change.what, change.code] += 1
 
         book(plan.ledger)
-        train, trained = _sum("train", plan.train, work, book)
-        validation, validated = _sum("validation", plan.validation, work, _forget if plan.shared else book)
+        made = {side: _sum(side, plan, work, book) for side in SIDES}
     total = Account()
     total.findings += plan.findings
-    for account in (trained,) if plan.shared else (trained, validated):
-        shard.add(total, account)
+    for side in plan.own:
+        shard.add(total, made[side].account)
     _stop_on_errors(plan, total, changes, work)
     (out / LABEL_MAP).write_text(to_pbtxt(plan.labels), encoding="ascii")
     converted = Converted(
         folder=out,
         labels=plan.labels,
-        train=_side(train, trained, plan.labels),
-        validation=_side(validation, validated, plan.labels),
+        train=_side(made["train"], plan.labels),
+        validation=_side(made["validation"], plan.labels),
+        test=_side(made["test"], plan.labels),
         max_boxes=total.max_boxes,
         smallest_box=_smallest(total),
         sizes=_sizes(total),
@@ -229,27 +137,22 @@ def _judged(converted: Converted, *, shared: bool) -> Converted:
     return replace(converted, findings=(*converted.findings, *odd))
 
 
-def _sum(
-    side: str, names: Sequence[str], work: Path, book: Callable[[Iterable[Change]], None]
-) -> tuple[tuple[Shard, ...], Account]:
-    """Return the shards of one side and what they hold together, and write down the keys of their pictures."""
+def _sum(side: str, plan: Schedule, work: Path, book: Callable[[Iterable[Change]], None]) -> _Made:
+    """Return what was made of one side, book its changes, and write down the keys of its pictures."""
     shards: list[Shard] = []
     total = Account()
     with (work / OUT / KEYS[side]).open("w", encoding="utf-8", newline="") as keys:
-        for name in names:
-            made, account = shard.collect(name, work)
-            shards.append(made)
+        for name in plan.sides.get(side, ()):
+            one, account = shard.collect(name, work)
+            shards.append(one)
             shard.add(total, account)
-            book(account.ledger)
             keys.writelines(f"{key}\n" for key in account.keys)
-    return tuple(shards), total
+            if side in plan.own:
+                book(account.ledger)
+    return _Made(shards=tuple(shards), account=total)
 
 
-def _forget(_: Iterable[Change]) -> None:
-    """Book nothing: the pictures of this side were booked with the other one, whose pictures are the same."""
-
-
-def _stop_on_errors(plan: _Plan, total: Account, changes: Mapping[tuple[str, str, str], int], work: Path) -> None:
+def _stop_on_errors(plan: Schedule, total: Account, changes: _Changes, work: Path) -> None:
     wrong = errors(total.findings.told())
     if not wrong and total.classes.total():
         return
@@ -268,10 +171,11 @@ def _stop_on_errors(plan: _Plan, total: Account, changes: Mapping[tuple[str, str
     )
 
 
-def _side(shards: tuple[Shard, ...], account: Account, labels: Iterable[str]) -> Side:
+def _side(made: _Made, labels: Iterable[str]) -> Side:
+    account = made.account
     return Side(
-        shards=shards,
-        pictures=sum(one.count for one in shards),
+        shards=made.shards,
+        pictures=sum(one.count for one in made.shards),
         background=account.background,
         boxes=account.classes.total(),
         classes={label: account.classes[label] for label in labels},
@@ -290,7 +194,7 @@ def _sizes(total: Account) -> Sizes:
     return Sizes(min_width=narrowest, max_width=widest, min_height=lowest, max_height=highest)
 
 
-def _counted(changes: Mapping[tuple[str, str, str], int]) -> dict[str, int]:
+def _counted(changes: _Changes) -> dict[str, int]:
     """Return the lines of the ledger by action and thing."""
     counts: Counter[str] = Counter()
     for (action, what, _), times in changes.items():

@@ -14,7 +14,9 @@ from .policies import Policies
 
 LABEL_MAP, LEDGER, INDEX = "label_map.pbtxt", "ledger.jsonl", "index.json"
 
-KEYS = {"train": "train.txt", "validation": "validation.txt"}
+SIDES = ("train", "validation", "test")
+
+KEYS = {side: f"{side}.txt" for side in SIDES}
 """The file of each side that names its pictures, one a line."""
 
 FORMAT = 2
@@ -75,6 +77,7 @@ class Converted:
         labels: in the order of their ids, which begin at 1.
         train: what trains.
         validation: what validates.
+        test: what the source keeps for a test; empty unless its own sides are used.
         max_boxes: most boxes in one picture.
         smallest_box: of both sides.
         sizes: of both sides.
@@ -87,6 +90,7 @@ class Converted:
     labels: tuple[str, ...]
     train: Side
     validation: Side
+    test: Side
     max_boxes: int
     smallest_box: SmallestBox
     sizes: Sizes
@@ -112,6 +116,7 @@ def save(converted: Converted, policies: Policies) -> Converted:
         "labels": converted.labels,
         "train": _side_index(converted.train),
         "validation": _side_index(converted.validation),
+        "test": _side_index(converted.test),
         "max_boxes": converted.max_boxes,
         "smallest_box": asdict(converted.smallest_box),
         "sizes": asdict(converted.sizes),
@@ -136,6 +141,7 @@ def load(folder: Path) -> Converted:
         labels=tuple(index["labels"]),
         train=_side_from(index["train"], folder),
         validation=_side_from(index["validation"], folder),
+        test=_side_from(index["test"], folder),
         max_boxes=index["max_boxes"],
         smallest_box=SmallestBox(**index["smallest_box"]),
         sizes=Sizes(**index["sizes"]),
@@ -146,8 +152,13 @@ def load(folder: Path) -> Converted:
 
 def moved(converted: Converted, folder: Path) -> Converted:
     """Return the conversion as it stands in another folder."""
-    train, validation = (_side_at(side, folder) for side in (converted.train, converted.validation))
-    return replace(converted, folder=folder, train=train, validation=validation)
+    return replace(
+        converted,
+        folder=folder,
+        train=_side_at(converted.train, folder),
+        validation=_side_at(converted.validation, folder),
+        test=_side_at(converted.test, folder),
+    )
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from .errors import UsageError
+from .groups import grouping
 from .images import Check, FormatPolicy
 from .mend import BoxPolicy
 
 ExifPolicy = Literal["apply", "ignore", "fail"]
 NegativePolicy = Literal["keep", "drop"]
+SplitPolicy = Literal["hash", "source"]
 
 SHARD_BYTES = 128 * 1024 * 1024
 """Size of the shards of large data: TensorFlow's guide names 100 to 200 MB as good for reading in parallel."""
@@ -19,6 +21,7 @@ _WORDS = {
     "negatives": NegativePolicy,
     "formats": FormatPolicy,
     "check": Check,
+    "split": SplitPolicy,
 }
 
 
@@ -34,6 +37,8 @@ class Policies:
         formats: GIF, WebP, BMP and TIFF: make them JPEG or PNG, or stop.
         check: how far the pictures are checked, as `images.inspect` does it.
         max_side: shrink larger pictures to this longest side, in pixels; None keeps every size.
+        split: who divides: `hash` the content of the pictures, `source` the sides that the dataset brings.
+        group: what belongs on one side, as `groups.grouping` takes it.
         validation: share of the pictures that validate, above 0 and below 1.
         shard_bytes: most bytes of pictures in a shard, but for its last picture; small data gets smaller shards.
 
@@ -47,6 +52,8 @@ class Policies:
     formats: FormatPolicy = "transcode"
     check: Check = "decode"
     max_side: int | None = None
+    split: SplitPolicy = "hash"
+    group: str = "column"
     validation: float = 0.2
     shard_bytes: int = SHARD_BYTES
 
@@ -54,6 +61,7 @@ class Policies:
         for name, kind in _WORDS.items():
             if getattr(self, name) not in get_args(kind):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(get_args(kind))}.")
+        grouping(self.group)
         if not 0 < self.validation < 1:
             raise UsageError(f"validation is {self.validation}; expected a share above 0 and below 1.")
         if self.max_side is not None and self.max_side < 1:

@@ -43,7 +43,7 @@ _MISSING = Rule(
 SAME = Rule(
     "SPL405",
     "warning",
-    "there is only one picture, so it both trains and validates and the mAP says nothing",
+    "all pictures are of one content or group, so they both train and validate and the mAP says nothing",
     "label more pictures",
 )
 _FEW = Rule(
@@ -90,7 +90,7 @@ def divide(pictures: Sequence[Picture], prints: Sequence[bytes], fraction: float
 
     Args:
         pictures: at least one.
-        prints: hash of each picture's content, or of what else shall keep pictures together.
+        prints: what keeps pictures together, the hash of their content or a name from `groups.together`.
         fraction: wanted share of validation, above 0 and below 1.
     """
     contents = _contents(pictures, prints)

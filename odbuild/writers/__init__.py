@@ -18,9 +18,9 @@ from odbuild.trainer.dataset import Dataset, Picture
 from odbuild.trainer.findings import Change, place, quote
 from odbuild.trainer.readers.files import odd_key
 
-from . import cloud, coco
+from . import cloud, coco, yolo
 
-WRITERS: dict[str, ModuleType] = {"cloud": cloud, "coco": coco}
+WRITERS: dict[str, ModuleType] = {"cloud": cloud, "coco": coco, "yolo": yolo}
 """Writers by the name that `--format` takes."""
 
 WORDS = ("split", "group", "difficult", "crowd")

@@ -288,6 +288,9 @@ def _resolve(files: Files, text: str, base: str = "") -> str | None:
         text: the path as spelled.
         base: folder that it is relative to, as spelled.
     """
+    plain_key = posixpath.join(base, text.removeprefix("./"))
+    if files.exists(plain_key):
+        return plain_key
     whole = posixpath.normpath(posixpath.join(base, text).replace("\\", "/"))
     parts = [part for part in whole.split("/") if part not in ("", ".", "..")]
     if not parts:
@@ -359,7 +362,8 @@ def _add_list(yolo: _Yolo, file: str, side: SplitName) -> None:
         reading.findings.append(problem)
         return
     reading.sources.append(file)
-    for _, line in plain.lines(plain.text(reading.root / file)):
+    lines = plain.text(reading.root / file).replace("\r\n", "\n").split("\n")
+    for line in filter(str.strip, lines):
         key = _resolve(reading.files, line, file.rpartition("/")[0])
         yolo.sides.setdefault(line if key is None else key, set()).add(side)
 
@@ -373,10 +377,19 @@ def _across(key: str) -> str:
     return key
 
 
+def labels_path(key: str) -> str:
+    """Return where a picture's labels lie: in `labels` across from `images`, or else beside the picture."""
+    return _text_of(_across(key))
+
+
 def _labels_of(files: Files, key: str) -> str | None:
-    """Return the file of a picture's labels; None where there is none."""
-    keys = (f"{path.rpartition('.')[0] or path}.txt" for path in (_across(key), key))
-    return next((key for key in keys if files.exists(key)), None)
+    """Return the file of a picture's labels, also one beside a picture in `images`; None where there is none."""
+    return next((path for path in (labels_path(key), _text_of(key)) if files.exists(path)), None)
+
+
+def _text_of(key: str) -> str:
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}{name.rpartition('.')[0] or name}.txt"
 
 
 def _picture_of(labels: str) -> str:

@@ -1,0 +1,156 @@
+"""What a conversion has to do, found out without reading a picture whole: who goes where, in which shard."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from . import jobs, shard
+from .dataset import in_order
+from .errors import OdbuildError
+from .findings import Change, Finding, Rule, place
+from .groups import grouping, together
+from .labels import label_ids
+from .mend import mend
+from .packed import count_labels, pack
+from .policies import Policies
+from .readers import read
+from .rules import labels as label_rules
+from .sources import Survey, survey
+from .split import divide
+from .workshop import LOCK, OUT
+
+_LEAKED = Rule(
+    "SPL402",
+    "error",
+    "a picture is on two sides of the split that the dataset brings",
+    "keep it on one side, as its content is the same, or choose --split hash",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """What there is to do.
+
+    Attributes:
+        root: the dataset's folder.
+        pictures: pictures in the source.
+        boxes: boxes in the source.
+        labels: classes in the order of their ids, from 1.
+        ledger: what reading and mending changed.
+        findings: what is wrong or odd so far.
+        sides: names of the jobs of each side, in order.
+        shared: whether the same pictures train and validate.
+        bytes: of all pictures to be read.
+    """
+
+    root: Path
+    pictures: int
+    boxes: int
+    labels: tuple[str, ...]
+    ledger: tuple[Change, ...]
+    findings: tuple[Finding, ...]
+    sides: Mapping[str, tuple[str, ...]]
+    shared: bool
+    bytes: int
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The sides that have pictures of their own."""
+        return tuple(side for side in self.sides if not (self.shared and side == "validation"))
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The names of all jobs."""
+        return tuple(name for names in self.sides.values() for name in names)
+
+
+def schedule(folder: Path, named: str | None, policies: Policies, work: Path) -> Schedule:
+    """Read the annotations, divide the pictures, and leave a job for each shard in the workshop.
+
+    Raises:
+        OdbuildError: the dataset cannot be read at all, or lacks the sides that are asked for.
+    """
+    dataset, findings = read(folder, named)
+    dataset, odd = mend(dataset, policies.boxes)
+    findings += [*odd, *label_rules.check(dataset)]
+    ledger = list(dataset.ledger)
+    if policies.negatives == "drop":
+        bare = (picture for picture in dataset.pictures if not picture.boxes)
+        ledger += [shard.dropped("picture", place(picture.key), "ANN003", "no box") for picture in bare]
+        dataset = replace(dataset, pictures=pack(picture for picture in dataset.pictures if picture.boxes))
+    seen = survey(dataset)
+    labels = in_order(dataset.declared, count_labels(seen.pictures))
+    sides = _sides(seen, policies, dataset.root) if seen.pictures else {}
+    job = jobs.Job(name="", labels=labels, policies=policies, rows=())
+    names = {side: _lay(side, chosen, seen, job, work) for side, chosen in sides.items()}
+    _sweep(work, [name for laid in names.values() for name in laid])
+    return Schedule(
+        root=dataset.root,
+        pictures=dataset.keys,
+        boxes=dataset.drawn,
+        labels=labels,
+        ledger=tuple(ledger),
+        findings=(*findings, *seen.findings.told()),
+        sides=names,
+        shared=bool(sides) and sides["train"] == sides["validation"],
+        bytes=sum(seen.lengths[it] for chosen in sides.values() for it in chosen),
+    )
+
+
+def _sides(seen: Survey, policies: Policies, root: Path) -> dict[str, list[int]]:
+    """Return the places of the pictures of each side."""
+    if policies.split == "source":
+        return _given(seen, root)
+    group = grouping(policies.group)
+    names = together(seen.prints, map(group, seen.pictures))
+    train, validation = divide(seen.pictures, names, policies.validation)
+    return {"train": train, "validation": validation}
+
+
+def _given(seen: Survey, root: Path) -> dict[str, list[int]]:
+    """Return the sides that the source brings; pictures of none of them train."""
+    sides: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    first: dict[bytes, str] = {}
+    for index, (picture, digest) in enumerate(zip(seen.pictures, seen.prints, strict=True)):
+        side = picture.split or "train"
+        sides[side].append(index)
+        if first.setdefault(digest, side) != side:
+            seen.findings.append(_LEAKED.at(place(picture.key), f"{first[digest]}, {side}"))
+    for side in ("train", "validation"):
+        if not sides[side]:
+            raise OdbuildError(f"{root} has no pictures for {side}. Let --split hash divide them.")
+    return sides
+
+
+def _lay(side: str, chosen: Sequence[int], seen: Survey, job: jobs.Job, work: Path) -> tuple[str, ...]:
+    """Write the jobs of one side, and return their names.
+
+    The pictures are ordered by their contents' hashes: a shuffle for nothing, where names often go class by class.
+    """
+    ids = label_ids(job.labels)
+    ordered = sorted(chosen, key=seen.prints.__getitem__)
+    counts = jobs.cut([seen.lengths[it] for it in ordered], job.policies.shard_bytes)
+    names = jobs.names(side, len(counts))
+    rest = iter(ordered)
+    for name, many in zip(names, counts, strict=True):
+        rows = tuple(_row(seen, it, ids) for it in islice(rest, many))
+        (work / f"{name}{shard.JOB}").write_bytes(replace(job, name=name, rows=rows).data)
+    return names
+
+
+def _row(seen: Survey, index: int, ids: Mapping[str, int]) -> tuple[Any, ...]:
+    picture = seen.pictures[index]
+    return jobs.row(picture, seen.source(index, picture), ids)
+
+
+def _sweep(work: Path, names: Iterable[str]) -> None:
+    """Clear what an earlier run by another plan left."""
+    known = {f"{name}{ending}" for name in names for ending in (shard.JOB, shard.ACCOUNT, shard.ENDING)} | {
+        LOCK,
+        OUT,
+    }
+    for path in (*work.iterdir(), *(work / OUT).iterdir()):
+        if path.name not in known:
+            path.unlink()

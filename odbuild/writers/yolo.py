@@ -1,0 +1,72 @@
+"""YOLO: `data.yaml`, a list of pictures for each side, and a text file of boxes for each picture that has some.
+
+Pictures keep their paths, and their labels lie where Ultralytics looks for them: in `labels` across from `images`,
+or beside the picture. Lists name the sides, as a folder for each would change the paths.
+"""
+
+from collections.abc import Mapping
+
+import yaml
+
+from odbuild.errors import OdbuildError
+from odbuild.trainer.dataset import Box, Dataset, Picture, all_labels
+from odbuild.trainer.findings import place, quote
+from odbuild.trainer.readers.yolo import SIDES, labels_path
+
+SAYS = frozenset({"split"})
+"""A picture on no side stands in the list `unsplit`, which is not of Ultralytics and which it passes over."""
+
+_WORDS = {side: next(word for word, meant in SIDES.items() if meant == side) for side in SIDES.values()}
+"""The first word for each side."""
+
+
+def annotations(dataset: Dataset) -> Mapping[str, bytes]:
+    """Return the config, the lists and the labels.
+
+    Raises:
+        OdbuildError: two pictures would have one file of labels.
+    """
+    names = all_labels(dataset)
+    files = _labels(dataset, {name: number for number, name in enumerate(names)})
+    sides: dict[str, str] = {}
+    for side, word in _WORDS.items():
+        keys = [picture.key for picture in dataset.pictures if picture.split == side]
+        if keys:
+            sides[word] = _free(f"{word}.txt", files)
+            files[sides[word]] = "".join(f"./{key}\n" for key in keys).encode()
+    config = {**sides, "nc": len(names), "names": dict(enumerate(names))}
+    # What is printable needs no escapes to be read as it is.
+    text = yaml.safe_dump(config, allow_unicode=all(map(str.isprintable, names)), sort_keys=False)
+    return {"data.yaml": text.encode(), **files}
+
+
+def image_path(picture: Picture) -> str:
+    """Return where the picture goes: below the root under its key."""
+    return picture.key
+
+
+def _labels(dataset: Dataset, numbers: Mapping[str, int]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    owners: dict[str, str] = {}
+    for picture in dataset.pictures:
+        path = labels_path(picture.key)
+        owner = owners.setdefault(path, picture.key)
+        if owner != picture.key:
+            raise OdbuildError(
+                f"{place(owner)} and {place(picture.key)} would both have the labels in {quote(path)}. Rename one."
+            )
+        if picture.boxes:
+            files[path] = "".join(_line(numbers[box.label], box) for box in picture.boxes).encode()
+    return files
+
+
+def _line(number: int, box: Box) -> str:
+    """Return class, centre, width and height, with all digits that tell the numbers from their neighbours."""
+    x, y = (box.xmin + box.xmax) / 2, (box.ymin + box.ymax) / 2
+    return f"{number} {x!r} {y!r} {box.xmax - box.xmin!r} {box.ymax - box.ymin!r}\n"
+
+
+def _free(name: str, taken: Mapping[str, bytes]) -> str:
+    while name in taken:
+        name = f"_{name}"
+    return name
