@@ -1,6 +1,5 @@
 """Check what lies at some paths by every rule that is about it: data, records, label maps, configs, bundles."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,14 +11,16 @@ from . import anchors, pipeline, zoo
 from .errors import OdbuildError, UnreadableError, UsageError, did_you_mean
 from .rules import config, trainer_zip, weights
 from .trainer import checkpoint, images, readers
-from .trainer.dataset import Dataset, Picture
-from .trainer.findings import Finding, Rule, Severity
-from .trainer.looks import look_all
+from .trainer.dataset import Dataset
+from .trainer.findings import Finding, Rule, Severity, count
+from .trainer.looks import Look, look_all
 from .trainer.mend import mend
+from .trainer.packed import pack
 from .trainer.rules import CATALOGUE, Data, Kind, ModelFacts, RuleInfo, labelmaps
 from .trainer.rules.data import by_code
 from .trainer.rules.labelmaps import LabelMap
-from .trainer.split import Split, split
+from .trainer.rules.sides import SIDES
+from .trainer.split import Split, divide
 
 FailOn = Literal["error", "warning", "info", "never"]
 
@@ -145,8 +146,10 @@ class Report:
     @property
     def counts(self) -> Mapping[Severity, int]:
         """Return the number of findings of each severity, worst first."""
-        seen = Counter(finding.severity for finding in self.findings)
-        return {severity: seen[severity] for severity in SEVERITIES}
+        return {
+            severity: count(finding for finding in self.findings if finding.severity == severity)
+            for severity in SEVERITIES
+        }
 
     def exit_code(self, fail_on: FailOn) -> int:
         """Return 3 where something could not be read at all, 1 with findings so bad or worse, else 0."""
@@ -342,7 +345,7 @@ def _open_data(path: Path, surroundings: _Surroundings) -> Mapping[Kind, object]
     source, found = readers.read(_folder(path), options.format)
     dataset, odd = mend(source, "fail")
     looks = look_all(source, options.check, jobs=options.jobs)
-    sides, given = _sides(dataset, {key: look.digest for key, look in looks.items() if look.digest})
+    sides, given = _sides(dataset, looks)
     data = Data(
         source=source,
         dataset=dataset,
@@ -405,17 +408,20 @@ def _folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _sides(dataset: Dataset, digests: Mapping[str, str]) -> tuple[Split | None, bool]:
+def _sides(dataset: Dataset, looks: Mapping[str, Look]) -> tuple[Split | None, bool]:
     """Return the sides of the source, or those that a conversion would make, and whether they are the source's."""
-    train, validation = (_side(dataset.pictures, name) for name in ("train", "validation"))
-    if train and validation:
-        return Split(train=train, validation=validation), True
-    usable = [picture for picture in dataset.pictures if picture.key in digests]
-    return (split(usable, digests, VALIDATION) if usable else None), False
-
-
-def _side(pictures: Iterable[Picture], name: str) -> tuple[Picture, ...]:
-    return tuple(picture for picture in pictures if picture.split == name)
+    pictures = pack(dataset.pictures)
+    names = [picture.split for picture in pictures.bare()]
+    if {"train", "validation"} <= set(names):
+        train, validation = ([place for place, name in enumerate(names) if name == side] for side in SIDES)
+        return Split(train=pictures.chosen(train), validation=pictures.chosen(validation)), True
+    usable = pictures.chosen(place for place, key in enumerate(pictures.keys()) if looks[key].digest)
+    if not usable:
+        return None, False
+    keys = usable.keys()
+    train, validation = divide(usable, [bytes.fromhex(looks[key].digest) for key in keys], VALIDATION)
+    trains = usable.chosen(train)
+    return Split(train=trains, validation=trains if train == validation else usable.chosen(validation)), False
 
 
 def _require_code(code: str) -> None:

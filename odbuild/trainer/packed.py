@@ -95,18 +95,29 @@ class Pictures(Sequence[Picture]):
             counts = Counter(it for row in self._rows for it in columns.labels[starts[row] : starts[row + 1]])
         return Counter({self._names[number]: count for number, count in counts.items()})
 
+    def chosen(self, places: Iterable[int]) -> "Pictures":
+        """Return the pictures at some places, in that order."""
+        return Pictures(self._columns, array("Q", [self._rows[place] for place in places]))
+
+    def bare(self) -> Iterator[Picture]:
+        """Yield the pictures without their boxes, which is most of the work of making them."""
+        return map(self._bare, self._rows)
+
     def by_key(self) -> "Pictures":
         """Return the pictures sorted by key; those of equal keys stay in their order."""
         keys = self._columns.keys
         return Pictures(self._columns, array("Q", sorted(self._rows, key=keys.__getitem__)))
 
     def _picture(self, row: int) -> Picture:
+        starts = self._columns.starts
+        return self._bare(row, tuple(map(self._box, range(starts[row], starts[row + 1]))))
+
+    def _bare(self, row: int, boxes: tuple[Box, ...] = ()) -> Picture:
         columns = self._columns
         split, size, group, file = self._rests[columns.numbers[row]]
         span = None
         if file is not None:
             span = Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
-        boxes = tuple(map(self._box, range(columns.starts[row], columns.starts[row + 1])))
         return Picture(key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=span)
 
     def _box(self, row: int) -> Box:

@@ -40,7 +40,7 @@ _MISSING = Rule(
     "a class has no box on this side of the split",
     "label at least two different pictures of each class",
 )
-_SAME = Rule(
+SAME = Rule(
     "SPL405",
     "warning",
     "all pictures are of one content or group, so they both train and validate and the mAP says nothing",
@@ -58,8 +58,8 @@ _FEW = Rule(
 class Split:
     """The two sides, each sorted by key. They share pictures only where there is one content in all."""
 
-    train: tuple[Picture, ...]
-    validation: tuple[Picture, ...]
+    train: Sequence[Picture]
+    validation: Sequence[Picture]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +129,7 @@ def judge(
         if not side.get(label)
     ]
     if shared:
-        found.append(_SAME.at("train, validation", f"{pictures} of one content"))
+        found.append(SAME.at("train, validation", f"{pictures} of one content"))
     elif pictures < FEW_VALIDATION:
         found.append(_FEW.at("validation", f"{pictures} pictures"))
     return found

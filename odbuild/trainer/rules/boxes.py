@@ -3,28 +3,16 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from ..dataset import Box, Picture, spelled
+from ..dataset import Box, spelled
 from ..findings import Finding, Rule, place, quote
-from ..mend import speck_finding, specks
+from ..mend import speck_finding
 from .catalogue import rule
+from .census import MANY_PICTURES, Pair
 from .data import Data
-
-SAME_PLACE = 0.95
-"""Intersection over union from which two boxes are one region drawn twice."""
-
-NEIGHBOURS = 50
-"""Boxes that one is compared with, in the order of their left edges; bounds the time for hostile data."""
 
 SMALL_SHARE = 0.05
 """Share of a class's boxes that may be small before it is worth a warning."""
-
-WHOLE = 0.99
-"""Share of both sides from which a box is the whole picture."""
-
-MANY_PICTURES = 10
-"""Pictures with one identical box, to the last digit, from which it was hardly drawn by hand."""
 
 LEAST_FOR_UNITS = 10
 """Boxes below which nothing can be said of how they are distributed."""
@@ -75,13 +63,8 @@ def no_area(data: Data) -> Iterator[Finding]:
     order. Redraw it; a conversion turns boxes round and leaves those without area out.
     """
     yield from data.found.get("BOX202", ())
-    for picture in data.dataset.pictures:
-        look = data.images.get(picture.key)
-        if look is None or look.info is None:
-            continue
-        _, found = specks(picture, look.info.width, look.info.height)
-        for box in found:
-            yield speck_finding(place(picture.key, box.index), spelled(box), "fail")
+    for spot in data.places.specks:
+        yield speck_finding(place(spot.key, spot.index), spot.seen, "fail")
 
 
 @rule("BOX203", "error", "an edge of a box is no finite number")
@@ -127,9 +110,9 @@ def many(data: Data) -> Iterator[Finding]:
     """
     if data.model is None:
         return
-    for picture in data.dataset.pictures:
-        if len(picture.boxes) > data.model.max_boxes:
-            yield _MANY.at(place(picture.key), f"{len(picture.boxes)} boxes, limit {data.model.max_boxes}")
+    for row in data.census.rows:
+        if row.boxes > data.model.max_boxes:
+            yield _MANY.at(place(row.key), f"{row.boxes} boxes, limit {data.model.max_boxes}")
 
 
 @rule("BOX206", "warning", "a box is drawn twice")
@@ -138,7 +121,7 @@ def drawn_twice(data: Data) -> Iterator[Finding]:
 
     The object counts twice in training, and in evaluation one of the two is always missed. Delete one.
     """
-    for pair in _pairs(data):
+    for pair in data.places.pairs:
         if pair.first.label == pair.second.label:
             yield _TWICE.at(place(pair.key, pair.second.index), _both(pair))
 
@@ -149,16 +132,9 @@ def suspicious(data: Data) -> Iterator[Finding]:
 
     A box that is on many pictures, equal to the last digit, was hardly drawn by hand.
     """
-    stamps: defaultdict[tuple[float, ...], list[tuple[str, int]]] = defaultdict(list)
-    for picture, box in data.boxes():
-        if box.xmax - box.xmin >= WHOLE and box.ymax - box.ymin >= WHOLE:
-            yield _WHOLE.at(place(picture.key, box.index), spelled(box))
-        else:
-            stamps[box.xmin, box.ymin, box.xmax, box.ymax].append((picture.key, box.index))
-    for spots in stamps.values():
-        pictures = len({key for key, _ in spots})
-        if pictures >= MANY_PICTURES:
-            yield _STAMPED.at(place(*spots[0]), f"on {pictures} pictures")
+    yield from (_WHOLE.at(place(spot.key, spot.index), spot.seen) for spot in data.places.whole)
+    for spot, times in data.places.stamped:
+        yield _STAMPED.at(place(spot.key, spot.index), f"{spot.seen}; on {times:,} pictures")
 
 
 @rule("BOX208", "warning", "one region has two labels")
@@ -167,7 +143,7 @@ def two_labels(data: Data) -> Iterator[Finding]:
 
     Fine where both are meant, such as a person and a player. Otherwise delete the wrong one.
     """
-    for pair in _pairs(data):
+    for pair in data.places.pairs:
         if pair.first.label != pair.second.label:
             yield _TWO_LABELS.at(place(pair.key, pair.second.index), _both(pair))
 
@@ -178,6 +154,8 @@ def units(data: Data) -> Iterator[Finding]:
 
     Boxes drawn as corners do not come out like that by chance. Export them again as corners.
     """
+    if not data.found.get("BOX202"):
+        return
     boxes = [box for picture in data.source.pictures for box in picture.boxes]
     turned = sum(box.xmax < box.xmin or box.ymax < box.ymin for box in boxes)
     fit = all(_fits_as_size(box.xmin, box.xmax) and _fits_as_size(box.ymin, box.ymax) for box in boxes)
@@ -194,51 +172,5 @@ def _side(box: Box, width: float, height: float) -> float:
     return math.sqrt((box.xmax - box.xmin) * width * (box.ymax - box.ymin) * height)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Pair:
-    """Two boxes of one picture in the same place."""
-
-    key: str
-    first: Box
-    second: Box
-    overlap: float
-
-
-def _both(pair: _Pair) -> str:
+def _both(pair: Pair) -> str:
     return f"{spelled(pair.second)}; like [{pair.first.index}], {quote(pair.first.label)}"
-
-
-def _pairs(data: Data) -> Iterator[_Pair]:
-    """Yield each box that has a box before it in the same place, with that one."""
-    for picture in data.dataset.pictures:
-        if len(picture.boxes) > 1:
-            yield from _pairs_of(picture)
-
-
-def _pairs_of(picture: Picture) -> Iterator[_Pair]:
-    ordered = sorted(picture.boxes, key=lambda box: (box.xmin, box.ymin, box.index))
-    for at, box in enumerate(ordered):
-        # Boxes that overlap so much have left edges closer than what their widths may differ by.
-        reach = box.xmin + (1 - SAME_PLACE) / SAME_PLACE * (box.xmax - box.xmin)
-        for other in ordered[at + 1 : at + 1 + NEIGHBOURS]:
-            if other.xmin > reach:
-                break
-            overlap = _overlap(box, other)
-            if overlap > SAME_PLACE:
-                first, second = sorted((box, other), key=lambda one: one.index)
-                yield _Pair(key=picture.key, first=first, second=second, overlap=overlap)
-                break
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Return the intersection of two boxes over their union."""
-    width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
-    height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / (_area(one) + _area(other) - both)
-
-
-def _area(box: Box) -> float:
-    return (box.xmax - box.xmin) * (box.ymax - box.ymin)

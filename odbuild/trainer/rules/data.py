@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from ..dataset import Box, Dataset, Picture
 from ..findings import Finding
 from ..looks import Look
 from ..split import Split
+from . import census
+from .census import Census, Places
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +46,7 @@ class ModelFacts:
         return width * share, height * share
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """A dataset to judge.
 
@@ -66,6 +69,16 @@ class Data:
     given: bool = False
     label_map: Mapping[str, int] | None = None
     model: ModelFacts | None = None
+
+    @cached_property
+    def census(self) -> Census:
+        """Return the pictures without their boxes, and how many boxes of each label there are."""
+        return census.count(self.dataset.pictures)
+
+    @cached_property
+    def places(self) -> Places:
+        """Return the boxes that stand out by where they are."""
+        return census.find(self.dataset.pictures, self.images)
 
     def boxes(self) -> Iterator[tuple[Picture, Box]]:
         """Yield every box that is fit to train on, with its picture."""

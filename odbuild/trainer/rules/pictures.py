@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from ..dataset import Picture
 from ..findings import Finding, Rule, place, quote
 from ..looks import Look
 from .catalogue import rule
+from .census import Row
 from .data import Data
 
 MANY_PIXELS = 25_000_000
@@ -95,7 +95,7 @@ def other_size(data: Data) -> Iterator[Finding]:
     """
     yield from data.found.get("IMG104", ())
     for picture, look in _usable(data):
-        if picture.size is None or picture.span is not None or look.info is None:
+        if picture.size is None or picture.file or look.info is None:
             continue
         stored = look.info.width, look.info.height
         upright = stored if look.info.orientation == 1 else stored[::-1]
@@ -154,7 +154,7 @@ def duplicate(data: Data) -> Iterator[Finding]:
     Their boxes may even differ. Delete one of them. Equal pictures on two sides of a split are SPL402.
     """
     first: dict[tuple[str, str], str] = {}
-    for picture in data.dataset.pictures:
+    for picture in data.census.rows:
         digest = data.images[picture.key].digest if picture.key in data.images else ""
         other = first.setdefault((digest, picture.split), picture.key) if digest else picture.key
         if other != picture.key:
@@ -172,17 +172,17 @@ def oddity(data: Data) -> Iterator[Finding]:
             yield from (_ODD.at(place(picture.key), warning) for warning in look.info.warnings)
 
 
-def _usable(data: Data) -> Iterator[tuple[Picture, Look]]:
+def _usable(data: Data) -> Iterator[tuple[Row, Look]]:
     """Yield the pictures whose files can be used."""
-    for picture in data.dataset.pictures:
-        look = data.images.get(picture.key)
+    for row in data.census.rows:
+        look = data.images.get(row.key)
         if look is not None and look.problem is None:
-            yield picture, look
+            yield row, look
 
 
 def _problems(data: Data, code: str) -> Iterator[Finding]:
     """Yield why files cannot be used, where the reason has this code."""
-    for picture in data.dataset.pictures:
-        look = data.images.get(picture.key)
+    for row in data.census.rows:
+        look = data.images.get(row.key)
         if look is not None and look.problem is not None and look.problem.code == code:
-            yield look.problem.at(place(picture.key))
+            yield look.problem.at(place(row.key))

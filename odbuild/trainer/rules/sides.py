@@ -3,11 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from ..dataset import Picture, used_labels
+from ..dataset import SplitName
 from ..findings import Finding, Rule, place, quote
-from ..split import FEW_VALIDATION, check
+from ..split import FEW_VALIDATION, SAME, check
 from .catalogue import rule
+from .census import Row
 from .data import Data
+
+SIDES: tuple[SplitName, ...] = ("train", "validation")
+"""The sides that training needs; what is put aside to test may be anything."""
 
 SMALL_SIDE = 0.05
 """Share of the pictures below which a validation side is too small."""
@@ -49,14 +53,13 @@ def missing(data: Data) -> Iterator[Finding]:
     """
     if data.split is None:
         return
-    labels = used_labels(data.dataset.declared, data.dataset.pictures)
+    labels = sorted(data.census.counts)
     if not data.given:
         yield from (found for found in check(data.split, labels) if found.code == "SPL401")
         return
-    for name, side in (("train", data.split.train), ("validation", data.split.validation)):
-        held = {box.label for picture in side for box in picture.boxes}
-        if side:
-            yield from (_MISSING.at(name, quote(label)) for label in labels if label not in held)
+    for name in SIDES:
+        held = data.census.labels[name]
+        yield from (_MISSING.at(name, quote(label)) for label in labels if not held[label])
 
 
 @rule("SPL402", "error", "a picture is on two sides of the split")
@@ -67,7 +70,7 @@ def leaked(data: Data) -> Iterator[Finding]:
     together.
     """
     yield from data.found.get("SPL402", ())
-    yield from _shared(data, _BOTH, lambda picture: _digest(data, picture))
+    yield from _shared(data, _BOTH, lambda row: _digest(data, row))
 
 
 @rule("SPL403", "warning", "a group is on two sides of the split")
@@ -76,7 +79,7 @@ def divided_group(data: Data) -> Iterator[Finding]:
 
     Keep each group on one side.
     """
-    yield from _shared(data, _GROUP, lambda picture: picture.group)
+    yield from _shared(data, _GROUP, lambda row: row.group)
 
 
 @rule("SPL404", "warning", "few pictures validate")
@@ -85,7 +88,7 @@ def thin(data: Data) -> Iterator[Finding]:
 
     Twenty are the least to tell two models apart.
     """
-    if data.split is None or data.split.train == data.split.validation:
+    if data.split is None or data.split.train is data.split.validation:
         return
     count, total = len(data.split.validation), len(data.split.train) + len(data.split.validation)
     if 0 < count < SMALL_SIDE * total:
@@ -104,30 +107,31 @@ def empty(data: Data) -> Iterator[Finding]:
     if data.split is None:
         return
     if not data.given:
-        named = {picture.split for picture in data.dataset.pictures} & {"train", "validation"}
-        yield from (_EMPTY.at(name) for name in ("train", "validation") if named and name not in named)
-        yield from (found for found in check(data.split, ()) if found.code == "SPL405")
+        named = {row.split for row in data.census.rows} & set(SIDES)
+        yield from (_EMPTY.at(name) for name in SIDES if named and name not in named)
+    if data.split.train is data.split.validation:
+        yield SAME.at(", ".join(SIDES), f"{len(data.split.train)} of one content")
     if data.model is not None and 0 < len(data.split.train) < data.model.batch:
         yield _BATCH.at("train", f"{len(data.split.train)} pictures, batch {data.model.batch}")
 
 
-def _digest(data: Data, picture: Picture) -> str:
-    return data.images[picture.key].digest if picture.key in data.images else ""
+def _digest(data: Data, row: Row) -> str:
+    return data.images[row.key].digest if row.key in data.images else ""
 
 
-def _shared(data: Data, rule: Rule, name: Callable[[Picture], str]) -> Iterator[Finding]:
+def _shared(data: Data, rule: Rule, name: Callable[[Row], str]) -> Iterator[Finding]:
     """Yield a finding for each name, not empty, that pictures of two sides have."""
-    sides: defaultdict[str, list[Picture]] = defaultdict(list)
-    for picture in data.dataset.pictures:
-        if picture.split and name(picture):
-            sides[name(picture)].append(picture)
-    for pictures in sides.values():
-        if len({picture.split for picture in pictures}) > 1:
-            yield rule.at(place(pictures[0].key), _spread(pictures))
+    sides: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in data.census.rows:
+        if row.split and name(row):
+            sides[name(row)].append(row)
+    for rows in sides.values():
+        if len({row.split for row in rows}) > 1:
+            yield rule.at(place(rows[0].key), _spread(rows))
 
 
-def _spread(pictures: Sequence[Picture]) -> str:
-    counts = Counter(picture.split for picture in pictures)
-    other = next(picture for picture in pictures if picture.split != pictures[0].split)
-    split = " and ".join(f"{count} in {split}" for split, count in sorted(counts.items()))
+def _spread(rows: Sequence[Row]) -> str:
+    counts = Counter(row.split for row in rows)
+    other = next(row for row in rows if row.split != rows[0].split)
+    split = " and ".join(f"{count} in {name}" for name, count in sorted(counts.items()))
     return f"{split}, such as {quote(other.key)}"
