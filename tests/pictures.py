@@ -24,6 +24,11 @@ def encoded(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     return out.getvalue()
 
 
+def stream(data: bytes) -> io.BytesIO:
+    """Return a file object, as the imaging library wants it."""
+    return io.BytesIO(data)
+
+
 def jpeg(width: int = 48, height: int = 32, *, seed: int = 0, orientation: int | None = None) -> bytes:
     """Return a JPEG file, with an Exif orientation if asked."""
     options: dict[str, Any] = {} if orientation is None else {"exif": exif(orientation)}

@@ -35,19 +35,28 @@ def boxes(draw: st.DrawFn, label: st.SearchStrategy[str] = labels) -> Box:
 def examples(draw: st.DrawFn) -> Example:
     """Draw a record whose box edges float32 holds exactly; its picture is any bytes."""
     edges = st.tuples(fractions, fractions, fractions, fractions)
-    rows = draw(st.lists(st.tuples(labels, edges, st.integers(1, 2**40)), max_size=5))
+    marks = draw(st.sampled_from([st.just((False, False)), st.tuples(st.booleans(), st.booleans())]))
+    rows = draw(st.lists(st.tuples(labels, edges, st.integers(1, 2**40), marks), max_size=5))
     return Example(
         key=draw(keys),
         encoded=draw(st.binary(max_size=300)),
-        sha256=draw(st.text("0123456789abcdef", min_size=64, max_size=64)),
         format=draw(st.sampled_from(["jpeg", "png"])),
         width=draw(st.integers(1, 70000)),
         height=draw(st.integers(1, 70000)),
         boxes=tuple(
-            Box(label=label, ymin=edge[0], xmin=edge[1], ymax=edge[2], xmax=edge[3], index=index)
-            for index, (label, edge, _) in enumerate(rows)
+            Box(
+                label=label,
+                ymin=edge[0],
+                xmin=edge[1],
+                ymax=edge[2],
+                xmax=edge[3],
+                index=index,
+                difficult=marks[0],
+                crowd=marks[1],
+            )
+            for index, (label, edge, _, marks) in enumerate(rows)
         ),
-        ids=tuple(number for _, _, number in rows),
+        ids=tuple(number for _, _, number, _ in rows),
     )
 
 

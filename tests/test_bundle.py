@@ -21,7 +21,8 @@ from odbuild import bundle, upstream, zoo
 from odbuild.cache import cache_folder
 from odbuild.errors import OdbuildError, UsageError
 from odbuild.protos import Protos
-from odbuild.trainer import checkpoint, convert
+from odbuild.trainer import checkpoint
+from odbuild.trainer.policies import Policies
 from odbuild.trainer.recipe import Checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -73,7 +74,7 @@ def plain(value: Any) -> dict[str, Any]:
 
 def test_the_defaults_are_the_payload_s() -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(bundle.Request)}
-    policies = convert.Policies()
+    policies = Policies()
     for name in ("validation", "boxes", "exif", "negatives", "max_side"):
         assert defaults[name] == getattr(policies, name)
 
@@ -99,8 +100,8 @@ def test_every_model_makes_one_small_bundle_anywhere(
 
 
 def test_a_model_that_cannot_be_trained_is_refused_at_once(tmp_path: Path) -> None:
-    asked = bundle.Request(model="faster_rcnn_nas", out=tmp_path / "dist", cache=tmp_path / "cache")
-    with pytest.raises(UsageError, match=r"faster_rcnn_nas_coco_2018_01_28 cannot be trained: its network"):
+    asked = bundle.Request(model="spaghettinet_edgetpu_l", out=tmp_path / "dist", cache=tmp_path / "cache")
+    with pytest.raises(UsageError, match=r"spaghettinet_edgetpu_l\w* cannot be trained: its network"):
         bundle.bundle(asked, print)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import struct
@@ -12,14 +11,16 @@ from typing import Any
 import pictures
 import pytest
 import strategies
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from odbuild.trainer import examples, records
-from odbuild.trainer.convert import Converted, Policies, Side, convert, load
+from odbuild.trainer import examples, images, records
+from odbuild.trainer.convert import convert
 from odbuild.trainer.dataset import Box
 from odbuild.trainer.errors import OdbuildError, UsageError
 from odbuild.trainer.examples import Example
+from odbuild.trainer.index import Converted, Side, load
+from odbuild.trainer.policies import Policies
 
 BOX = {"x": 0.25, "y": 0.25, "x2": 0.75, "y2": 0.5, "label": "cat"}
 PLAIN = Policies()
@@ -71,7 +72,7 @@ def test_records_hold_what_the_source_holds(
 ) -> None:
     folder = source.write(tmp_path_factory.mktemp("data") / "in")
     out = folder.parent / "out"
-    converted = convert(folder, out, replace(PLAIN, shard_bytes=shard_bytes), _quiet)
+    converted = convert(folder, out, replace(PLAIN, shard_bytes=shard_bytes), _quiet, processes=1)
     held = _both(converted)
     assert {key: it.encoded for key, it in held.items()} == source.files
     for key, it in held.items():
@@ -81,9 +82,10 @@ def test_records_hold_what_the_source_holds(
         ]
         assert list(it.boxes) == boxes
         assert it.ids == tuple(converted.labels.index(box.label) + 1 for box in boxes)
-        assert it.sha256 == hashlib.sha256(it.encoded).hexdigest()
         assert (it.format, it.height) == ("jpeg", 40)
     assert load(out) == converted
+    for shard in (*converted.train.shards, *converted.validation.shards):
+        records.verify(shard)
     assert _ledger(out) == []
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
 
@@ -93,7 +95,7 @@ def test_the_counts_are_those_of_the_records(
     tmp_path_factory: pytest.TempPathFactory, source: strategies.Source
 ) -> None:
     folder = source.write(tmp_path_factory.mktemp("data") / "in")
-    converted = convert(folder, folder.parent / "out", PLAIN, _quiet)
+    converted = convert(folder, folder.parent / "out", PLAIN, _quiet, processes=1)
     for side in (converted.train, converted.validation):
         held = _read(side)
         labels = Counter(box.label for it in held for box in it.boxes)
@@ -120,6 +122,20 @@ def test_the_same_data_gives_the_same_bytes_elsewhere_and_in_any_order(tmp_path:
     assert first.digest == second.digest
     for path in first.folder.iterdir():
         assert path.read_bytes() == (second.folder / path.name).read_bytes()
+
+
+@given(source=strategies.sources(), shard_bytes=st.sampled_from([1, 9000]), processes=st.integers(2, 5))
+@settings(max_examples=15)
+def test_the_number_of_processes_does_not_show(
+    tmp_path_factory: pytest.TempPathFactory, source: strategies.Source, shard_bytes: int, processes: int
+) -> None:
+    folder = source.write(tmp_path_factory.mktemp("data") / "in")
+    policies = replace(PLAIN, shard_bytes=shard_bytes)
+    alone = convert(folder, folder.parent / "alone", policies, _quiet, processes=1)
+    together = convert(folder, folder.parent / "together", policies, _quiet, processes=processes)
+    assert together.findings == alone.findings
+    for path in alone.folder.iterdir():
+        assert path.read_bytes() == (together.folder / path.name).read_bytes()
 
 
 def test_other_data_has_another_digest(tmp_path: Path) -> None:
@@ -198,7 +214,6 @@ def test_pictures_are_transcoded_and_shrunk_into_records(tmp_path: Path) -> None
     assert (held["big.jpg"].width, held["big.jpg"].height) == (100, 75)
     assert held["small.jpg"].encoded == (source / "small.jpg").read_bytes()
     assert converted.ledger == {"shrunk picture": 1, "transcoded picture": 1}
-    assert all(it.sha256 == hashlib.sha256(it.encoded).hexdigest() for it in held.values())
     seen = {it["where"]: it["value"] for it in _ledger(converted.folder)}
     assert seen['annotations["big.jpg"]'] == "jpeg, 400 x 300, orientation 1"
 
@@ -274,17 +289,19 @@ def test_a_full_disk_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_before_the_first_shard_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Stop(BaseException):
         pass
 
-    def read_stops(path: Path, *args: Any, **kwargs: Any) -> Any:
+    def stop(*_: Any, **__: Any) -> Any:
         raise Stop
 
     source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX]})
-    monkeypatch.setattr(records, "verify", read_stops)
+    monkeypatch.setattr(images, "prepare", stop)
     with pytest.raises(Stop):
-        convert(source, tmp_path / "out", PLAIN, _quiet)
+        convert(source, tmp_path / "out", PLAIN, _quiet, processes=1)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -295,19 +312,16 @@ def test_a_picture_that_changes_meanwhile_stops_the_conversion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, gone: bool, message: str
 ) -> None:
     source = _source(tmp_path / "in", {"a.jpg": [BOX], "b.jpg": [BOX]})
-    checked = examples.encode
 
-    def meddle(example: Example) -> bytes:
+    def meddle(line: str) -> None:
         for seed, key in enumerate(("a.jpg", "b.jpg"), start=50):
             (source / key).unlink(missing_ok=True)
             if not gone:
                 (source / key).write_bytes(pictures.jpeg(seed=seed))
-        return checked(example)
 
-    monkeypatch.setattr(examples, "encode", meddle)
     with pytest.raises(OdbuildError, match=message):
-        convert(source, tmp_path / "out", PLAIN, _quiet)
-    assert not (tmp_path / "out").exists()
+        convert(source, tmp_path / "out", PLAIN, meddle)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

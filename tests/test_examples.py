@@ -47,7 +47,6 @@ def _example(**changes: object) -> Example:
     fields = {
         "key": "a.jpg",
         "encoded": b"\xff\xd8",
-        "sha256": "0" * 64,
         "format": "jpeg",
         "width": 3,
         "height": 2,
@@ -89,4 +88,6 @@ def test_the_bytes_are_those_of_tensorflow(example: Example) -> None:
         lists = {"bytes": values.bytes_list, "float": values.float_list, "int": values.int64_list}
         lists[feature.kind].SetInParent()
         lists[feature.kind].value.extend(feature.values(example))
+        if feature.count == "marked" and not any(feature.values(example)):
+            del theirs.features.feature[feature.key]
     assert theirs.SerializeToString(deterministic=True) == encode(example)

@@ -27,5 +27,6 @@ def _subject(subject: Subject) -> Mapping[str, Any]:
         "path": str(subject.path),
         "kind": subject.kind,
         "broken": subject.broken,
+        "notes": subject.notes,
         "findings": [asdict(finding) for finding in subject.findings],
     }

@@ -13,7 +13,7 @@ def render(report: Report) -> str:
 def _subject(subject: Subject) -> str:
     title = f"{subject.path}: {_what(subject)}"
     found = findings.render(subject.findings)
-    return f"{title}\n{found}" if found else f"{title}\nnothing found"
+    return "\n".join((title, *subject.notes, found) if found else (title, *(subject.notes or ("nothing found",))))
 
 
 def _what(subject: Subject) -> str:

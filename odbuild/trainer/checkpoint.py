@@ -29,7 +29,7 @@ OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
 """The first key of every object-based (TF2) checkpoint, stored in full in its index."""
 
 
-_PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
 def find_prefix(path: Path) -> Path:
@@ -44,7 +44,7 @@ def find_prefix(path: Path) -> Path:
             names = ", ".join(p.name for p in found) or "no file that ends in .index"
             raise OdbuildError(f"{path}: expected one checkpoint in this folder, found {names}. Name its prefix.")
         path = found[0]
-    prefix = path.with_name(_PART.sub("", path.name))
+    prefix = path.with_name(PART.sub("", path.name))
     if not prefix.with_name(f"{prefix.name}.index").is_file():
         raise OdbuildError(f"{prefix}: no checkpoint here (there is no {prefix.name}.index)")
     if not any(prefix.parent.glob(f"{_escaped(prefix.name)}.data-*")):

@@ -7,10 +7,12 @@ code, and its map is sorted, so equal pictures give equal bytes.
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 from .dataset import Box
 from .errors import OdbuildError
+from .jpeg import Data
 
 Kind = Literal["bytes", "float", "int"]
 Values = Sequence[bytes] | Sequence[float] | Sequence[int]
@@ -32,7 +34,6 @@ class Example:
     Attributes:
         key: the picture's key in the source; upstream's `filename` and `source_id`.
         encoded: the bytes of a JPEG or PNG file.
-        sha256: hex digest of `encoded`.
         format: `jpeg` or `png`.
         width: pixels.
         height: pixels.
@@ -41,8 +42,7 @@ class Example:
     """
 
     key: str
-    encoded: bytes
-    sha256: str
+    encoded: Data
     format: str
     width: int
     height: int
@@ -52,49 +52,76 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feature:
-    """One row of the table: where a feature's values come from. `single` ones have exactly one value."""
+    """One row of the table: where a feature's values come from.
+
+    Attributes:
+        key: its name.
+        kind: what its values are.
+        count: `one` value for the picture, one value for `each` box, or the same for `marked` boxes only: left out
+            where no box of the picture has the mark.
+        values: takes them from an example.
+    """
 
     key: str
     kind: Kind
-    single: bool
+    count: Literal["one", "each", "marked"]
     values: Callable[[Example], Values]
 
 
 FEATURES = (
-    Feature(key="image/encoded", kind="bytes", single=True, values=lambda it: (it.encoded,)),
-    Feature(key="image/filename", kind="bytes", single=True, values=lambda it: (it.key.encode(),)),
-    Feature(key="image/format", kind="bytes", single=True, values=lambda it: (it.format.encode(),)),
-    Feature(key="image/height", kind="int", single=True, values=lambda it: (it.height,)),
-    Feature(key="image/key/sha256", kind="bytes", single=True, values=lambda it: (it.sha256.encode(),)),
+    Feature(key="image/encoded", kind="bytes", count="one", values=lambda it: (bytes(it.encoded),)),
+    Feature(key="image/filename", kind="bytes", count="one", values=lambda it: (it.key.encode(),)),
+    Feature(key="image/format", kind="bytes", count="one", values=lambda it: (it.format.encode(),)),
+    Feature(key="image/height", kind="int", count="one", values=lambda it: (it.height,)),
     Feature(
-        key="image/object/bbox/xmax", kind="float", single=False, values=lambda it: [b.xmax for b in it.boxes]
+        key="image/object/bbox/xmax", kind="float", count="each", values=lambda it: [b.xmax for b in it.boxes]
     ),
     Feature(
-        key="image/object/bbox/xmin", kind="float", single=False, values=lambda it: [b.xmin for b in it.boxes]
+        key="image/object/bbox/xmin", kind="float", count="each", values=lambda it: [b.xmin for b in it.boxes]
     ),
     Feature(
-        key="image/object/bbox/ymax", kind="float", single=False, values=lambda it: [b.ymax for b in it.boxes]
+        key="image/object/bbox/ymax", kind="float", count="each", values=lambda it: [b.ymax for b in it.boxes]
     ),
     Feature(
-        key="image/object/bbox/ymin", kind="float", single=False, values=lambda it: [b.ymin for b in it.boxes]
+        key="image/object/bbox/ymin", kind="float", count="each", values=lambda it: [b.ymin for b in it.boxes]
     ),
-    Feature(key="image/object/class/label", kind="int", single=False, values=lambda it: it.ids),
+    Feature(key="image/object/class/label", kind="int", count="each", values=lambda it: it.ids),
     Feature(
         key="image/object/class/text",
         kind="bytes",
-        single=False,
+        count="each",
         values=lambda it: [b.label.encode() for b in it.boxes],
     ),
-    Feature(key="image/source_id", kind="bytes", single=True, values=lambda it: (it.key.encode(),)),
-    Feature(key="image/width", kind="int", single=True, values=lambda it: (it.width,)),
+    Feature(
+        key="image/object/difficult",
+        kind="int",
+        count="marked",
+        values=lambda it: [int(b.difficult) for b in it.boxes],
+    ),
+    Feature(
+        key="image/object/is_crowd", kind="int", count="marked", values=lambda it: [int(b.crowd) for b in it.boxes]
+    ),
+    Feature(key="image/source_id", kind="bytes", count="one", values=lambda it: (it.key.encode(),)),
+    Feature(key="image/width", kind="int", count="one", values=lambda it: (it.width,)),
 )
 """Every feature of a record, sorted by key as deterministic serialisation has them."""
+
+_PICTURE, *_REST = FEATURES
 
 
 def encode(example: Example) -> bytes:
     """Return the serialised `tf.train.Example`, equal to what `SerializeToString(deterministic=True)` gives."""
-    entries = [_entry(feature, feature.values(example)) for feature in FEATURES]
-    return _delimited(1, *entries)
+    return b"".join(pieces(example))
+
+
+def pieces(example: Example) -> tuple[bytes, Data, bytes]:
+    """Return what `encode` gives in three pieces; the picture's bytes in the middle are those of the example."""
+    after = b"".join([_entry(feature, example) for feature in _REST])
+    size = len(example.encoded)
+    own = b"\x0a" + _varint(size)
+    # Sizes of pictures hardly repeat, so they would only crowd the cache.
+    entry = _lead.__wrapped__(_PICTURE.key, _PICTURE.kind, len(own) + size) + own
+    return b"\x0a" + _varint(len(entry) + size + len(after)) + entry, example.encoded, after
 
 
 def decode(record: bytes) -> Example:
@@ -104,36 +131,38 @@ def decode(record: bytes) -> Example:
         OdbuildError: a feature is missing, unknown, repeated, of another type or length, or two disagree.
     """
     seen = _features(record)
-    table = {feature.key: feature for feature in FEATURES}
+    table = {feature.key: feature for feature in FEATURES if feature.count != "marked" or feature.key in seen}
     if list(seen) != list(table):
         odd = sorted(set(seen) ^ set(table)) or "their order"
         raise OdbuildError(f"The record's features are not the ones this program writes; look at {odd}.")
-    values = {key: _values(table[key], payload) for key, payload in seen.items()}
-    return _example(values)
+    return _example({key: _values(table[key], payload) for key, payload in seen.items()})
 
 
 def _example(values: Mapping[str, tuple[object, ...]]) -> Example:
-    edges = [values[f"image/object/bbox/{edge}"] for edge in ("ymin", "xmin", "ymax", "xmax")]
-    ids, texts = values["image/object/class/label"], values["image/object/class/text"]
-    if len({len(column) for column in (*edges, ids, texts)}) != 1:
+    columns = [values[f"image/object/{name}"] for name in _COLUMNS]
+    columns += [values.get(f"image/object/{name}", (0,) * len(columns[0])) for name in _MARKS]
+    if len({len(column) for column in columns}) != 1:
         raise OdbuildError("The record's box features differ in length.")
     if values["image/source_id"] != values["image/filename"]:
         raise OdbuildError("The record's source_id and filename differ.")
-    rows = zip(texts, *edges, strict=True)
+    rows = list(zip(*columns, strict=True))
     return Example(
         key=_text(values["image/filename"][0]),
         encoded=_of(bytes, values["image/encoded"][0]),
-        sha256=_text(values["image/key/sha256"][0]),
         format=_text(values["image/format"][0]),
         width=_of(int, values["image/width"][0]),
         height=_of(int, values["image/height"][0]),
         boxes=tuple(_box(row, index) for index, row in enumerate(rows)),
-        ids=tuple(_of(int, number) for number in ids),
+        ids=tuple(_of(int, row[0]) for row in rows),
     )
 
 
+_COLUMNS = ("class/label", "class/text", "bbox/ymin", "bbox/xmin", "bbox/ymax", "bbox/xmax")
+_MARKS = ("difficult", "is_crowd")
+
+
 def _box(row: tuple[object, ...], index: int) -> Box:
-    label, ymin, xmin, ymax, xmax = row
+    _, label, ymin, xmin, ymax, xmax, difficult, crowd = row
     return Box(
         label=_text(label),
         ymin=_of(float, ymin),
@@ -141,7 +170,15 @@ def _box(row: tuple[object, ...], index: int) -> Box:
         ymax=_of(float, ymax),
         xmax=_of(float, xmax),
         index=index,
+        difficult=_mark(difficult),
+        crowd=_mark(crowd),
     )
+
+
+def _mark(value: object) -> bool:
+    if value not in (0, 1):
+        raise OdbuildError(f"The record marks a box with {value!r}; expected 0 or 1.")
+    return value == 1
 
 
 def _of(kind: type[_T], value: object) -> _T:
@@ -156,28 +193,55 @@ def _text(value: object) -> str:
         raise OdbuildError(f"The record holds a name that is not UTF-8: {value!r}.") from error
 
 
-def _entry(feature: Feature, values: Values) -> bytes:
-    """Return one map entry of `tf.train.Features`: key, and the feature with its list."""
-    payload = _delimited(_FIELD[feature.kind], *_list(feature.kind, values))
-    return _delimited(1, _delimited(1, feature.key.encode()), _delimited(2, payload))
+def _entry(feature: Feature, example: Example) -> bytes:
+    """Return one map entry of `tf.train.Features`, key and values; nothing for marks that no box has."""
+    values = feature.values(example)
+    if feature.count == "marked" and not any(values):
+        return b""
+    payload = _PAYLOADS[feature.kind](values)
+    return _lead(feature.key, feature.kind, len(payload)) + payload
 
 
-def _list(kind: Kind, values: Values) -> list[bytes]:
-    """Return the fields of a BytesList, or the one packed field of a FloatList or Int64List, none if empty."""
-    if kind == "bytes":
-        return [_delimited(1, _of(bytes, value)) for value in values]
-    if not values:
-        return []
-    if kind == "float":
-        return [_delimited(1, struct.pack(f"<{len(values)}f", *values))]
-    return [_delimited(1, *(_varint(_of(int, value)) for value in values))]
+def _bytes_list(values: Values) -> bytes:
+    return b"".join([_fragment(_of(bytes, value)) for value in values])
 
 
-def _delimited(field: int, *pieces: bytes) -> bytes:
-    length = sum(map(len, pieces))
-    return b"".join((bytes((field << 3 | _LENGTH_DELIMITED,)), _varint(length), *pieces))
+def _float_list(values: Values) -> bytes:
+    return struct.pack(f"<{len(values)}f", *values)
 
 
+def _int_list(values: Values) -> bytes:
+    return b"".join([_varint(_of(int, value)) for value in values])
+
+
+_PAYLOADS: dict[Kind, Callable[[Values], bytes]] = {"bytes": _bytes_list, "float": _float_list, "int": _int_list}
+
+
+@lru_cache(maxsize=4096)
+def _fragment(value: bytes) -> bytes:
+    """Return one field of a BytesList; labels come again and again."""
+    return _announced(1, len(value)) + value
+
+
+@lru_cache(maxsize=4096)
+def _lead(key: str, kind: Kind, length: int) -> bytes:
+    """Return what stands in a map entry before a payload of so many bytes.
+
+    The payload of bytes is a run of fields of the list; that of numbers is the one packed field, none if empty.
+    """
+    packed = _announced(1, length) if kind != "bytes" and length else b""
+    values = _announced(_FIELD[kind], len(packed) + length) + packed
+    value = _announced(2, len(values) + length) + values
+    name = _announced(1, len(key)) + key.encode()
+    return _announced(1, len(name) + len(value) + length) + name + value
+
+
+def _announced(field: int, length: int) -> bytes:
+    """Return tag and length of a length-delimited field."""
+    return bytes((field << 3 | _LENGTH_DELIMITED,)) + _varint(length)
+
+
+@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
     number &= 0xFFFF_FFFF_FFFF_FFFF
     out = bytearray()
@@ -234,8 +298,10 @@ def _values(feature: Feature, payload: memoryview) -> tuple[object, ...]:
     else:
         packed = members[0] if members else memoryview(b"")
         values = _floats(packed) if feature.kind == "float" else tuple(_ints(packed))
-    if feature.single and len(values) != 1:
+    if feature.count == "one" and len(values) != 1:
         raise OdbuildError(f"The record's {feature.key} has {len(values)} values; expected one.")
+    if feature.count == "marked" and not any(values):
+        raise OdbuildError(f"The record's {feature.key} marks no box; expected to be left out.")
     return values
 
 

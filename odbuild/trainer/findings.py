@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 Severity = Literal["error", "warning", "info"]
-Action = Literal["clipped", "sorted", "label-only", "dropped", "transcoded", "turned", "shrunk", "unsaid"]
+Action = Literal["clipped", "sorted", "label-only", "boxed", "dropped", "transcoded", "turned", "shrunk", "unsaid"]
 
 SHOWN = 3
 """How many findings of one kind a text spells out before it only counts."""

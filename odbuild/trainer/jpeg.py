@@ -32,8 +32,6 @@ _ARITHMETIC = frozenset({0xC9, 0xCA})
 _OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xCC} - _FRAMES.keys()
 
 _MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
-_MARKER_NOT_RESTART = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
-_RESTART = re.compile(rb"\xff([\xd0-\xd7])", re.DOTALL)
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _RESTARTS = bytes(range(0xD0, 0xD8))
 _ZEROS = bytes(64)
@@ -57,6 +55,8 @@ class Jpeg:
         warnings: oddities that harm no pixel.
         edits: start, end and new bytes of each stretch to be replaced so that libjpeg has nothing to warn of,
             in ascending order.
+        quants: the quantization tables in use, their 64 values in the order of the file, of 8 or 16 bits.
+        solid: start and end of each stretch of coded pixels in which zeros cannot go on for long.
         pixels_end: where the coded pixels of the last scan end, counted from the start of the file.
     """
 
@@ -67,6 +67,8 @@ class Jpeg:
     orientation: int = 1
     warnings: tuple[str, ...] = ()
     edits: tuple[tuple[int, int, bytes], ...] = ()
+    quants: tuple[bytes, ...] = ()
+    solid: tuple[tuple[int, int], ...] = ()
     pixels_end: int = 0
 
 
@@ -98,7 +100,7 @@ class _State:
     view: memoryview
     frame: _Frame | None = None
     orientation: int | None = None
-    quants: set[int] = field(default_factory=set)
+    quants: dict[int, bytes] = field(default_factory=dict)
     huffman: dict[int, bytes] = field(default_factory=dict)
     interval: int = 0
     scans: int = 0
@@ -106,6 +108,8 @@ class _State:
     seen: dict[int, bytes] = field(default_factory=dict)
     warnings: dict[str, None] = field(default_factory=dict)
     edits: list[tuple[int, int, bytes]] = field(default_factory=list)
+    used: dict[bytes, None] = field(default_factory=dict)
+    solid: list[tuple[int, int]] = field(default_factory=list)
     pixels_end: int = 0
 
     def tolerate(self, warning: str, start: int, end: int, instead: bytes = b"") -> None:
@@ -139,6 +143,8 @@ def read(data: Data, *, whole: bool = True) -> Jpeg:
         orientation=state.orientation or 1,
         warnings=tuple(state.warnings),
         edits=tuple(state.edits),
+        quants=tuple(state.used),
+        solid=tuple(state.solid),
         pixels_end=state.pixels_end,
     )
 
@@ -156,6 +162,8 @@ def _walk(state: _State, *, whole: bool) -> None:
         if code in _BARE:
             at += 2
             continue
+        if code not in _SEGMENTS and code != 0xDA:
+            raise JpegError(f"the marker 0x{code:02x} is out of place at byte {at}")
         start, end = at + 4, at + 2 + int.from_bytes(view[at + 2 : at + 4])
         if end > len(view):
             raise JpegError(f"it is cut short: the segment at byte {at} does not fit")
@@ -164,10 +172,7 @@ def _walk(state: _State, *, whole: bool) -> None:
                 return
             at = _scan(state, start, end)
             continue
-        handler = _SEGMENTS.get(code)
-        if handler is None:
-            raise JpegError(f"the marker 0x{code:02x} is out of place at byte {at}")
-        handler(state, code, start, end)
+        _SEGMENTS[code](state, code, start, end)
         # A segment may claim a length of 0 or 1, which leaves its two bytes of length to be stepped over.
         at = max(start, end)
 
@@ -186,7 +191,7 @@ def _application(state: _State, code: int, start: int, end: int) -> None:
     name = bytes(state.view[start : start + 6])
     if code == 0xE1 and name == b"Exif\0\0" and state.orientation is None:
         state.orientation = exif.orientation(state.view[start + 6 : end])
-    elif code == 0xE0 and end - start >= 14 and name.startswith(b"JFIF\0") and name[5] not in (1, 2):
+    elif code == 0xE0 and end - start >= 14 and name.startswith(b"JFIF\0") and name[5] != 1:
         state.tolerate("a JFIF header of an unknown version", start - 4, end)
     elif code == 0xEE and end - start >= 12 and name.startswith(b"Adobe") and state.view[start + 11] > 2:
         state.tolerate("an Adobe header of an unknown colour transform", start - 4, end)
@@ -241,13 +246,16 @@ def _quants(state: _State, _code: int, start: int, end: int) -> None:
         table = state.view[at]
         if table & 15 > 3:
             raise JpegError(f"it numbers a quantization table {table & 15}")
-        state.quants.add(table & 15)
-        at += 129 if table >> 4 else 65
+        after = at + (129 if table >> 4 else 65)
+        state.quants[table & 15] = bytes(state.view[at + 1 : after])
+        at = after
     if at != end:
         raise JpegError("a quantization table does not fit its segment")
 
 
 def _huffman(state: _State, _code: int, start: int, end: int) -> None:
+    if start > end:
+        raise JpegError("a segment of Huffman tables has an impossible length")
     state.huffman.update(_huffman_tables(bytes(state.view[start:end])))
 
 
@@ -299,8 +307,10 @@ def _scan(state: _State, start: int, end: int) -> int:
     state.scans += 1
     if state.scans > MOST_SCANS:
         raise JpegError(f"it has more than {MOST_SCANS} scans")
-    if any(component.quant not in state.quants for component, _ in chosen.values()):
-        raise JpegError("a quantization table is missing")
+    for component, _ in chosen.values():
+        if component.quant not in state.quants:
+            raise JpegError("a quantization table is missing")
+        state.used[state.quants[component.quant]] = None
     first, last, bits = state.view[end - 3 : end]
     if frame.progressive:
         _refined(state, tuple(chosen), first, last, bits)
@@ -308,9 +318,12 @@ def _scan(state: _State, start: int, end: int) -> int:
         state.seen.update(dict.fromkeys(chosen, _ZEROS))
         if (first, last, bits) != (0, 63, 0):
             state.tolerate("a scan header with parameters of a progressive one", end - 3, end, b"\0\x3f\0")
+    tables = [tables for _, tables in chosen.values()]
     if not frame.arithmetic:
-        _coded(state, frame, [tables for _, tables in chosen.values()], first, bits)
+        _coded(state, frame, tables, first, bits)
     state.pixels_end = _pixels(state, frame, [component for component, _ in chosen.values()], end)
+    if not frame.arithmetic and not frame.progressive and any(_says(state, table & 15) for table in tables):
+        state.solid.append((end, state.pixels_end))
     return state.pixels_end
 
 
@@ -375,6 +388,17 @@ def _require(state: _State, table: int, *, standard: bool) -> None:
         raise JpegError("a Huffman table is broken")
 
 
+def _says(state: _State, table: int) -> bool:
+    """Say whether the AC code that is all zeros stands for a coefficient.
+
+    Where it does, zeros code one faint coefficient after the other, which no picture holds; in a table without
+    such a code they may stand for block after block of one colour.
+    """
+    spec = state.huffman.get(16 + table)
+    # The tables of the standard: only that of the brightness, number 0, is of this kind.
+    return bool(spec[16] & 15) if spec and len(spec) > 16 else not spec and table == 0
+
+
 @lru_cache
 def _sound(spec: bytes, *, dc: bool) -> bool:
     """Say whether the codes fit their lengths, none of them all ones, and a DC table holds sizes up to 15 bits."""
@@ -389,23 +413,24 @@ def _sound(spec: bytes, *, dc: bool) -> bool:
 
 def _pixels(state: _State, frame: _Frame, components: list[_Component], start: int) -> int:
     """Return where the marker after the coded pixels stands; restart markers and stuffed bytes belong to them."""
-    end = _MARKER.search(state.view, start)
     marks = b""
-    if end and end[1] in _RESTARTS:
-        begin = end.start()
-        end = _MARKER_NOT_RESTART.search(state.view, begin)
-        marks = b"".join(_RESTART.findall(state.view, begin, end.start() if end else begin))
-    if end is None:
+    after = start
+    for found in _MARKER.finditer(state.view, start):
+        if found[1] not in _RESTARTS:
+            break
+        marks += found[1]
+        after = found.end()
+    else:
         raise JpegError("it is cut short: the end mark is missing")
+    end = found.start()
+    if marks and after == end:
+        # One more at the very end does no harm.
+        marks = marks[:-1]
     if marks or state.interval:
         expected = (_units(frame, components) - 1) // state.interval if state.interval else 0
-        # One more at the very end does no harm.
-        if (
-            len(marks) not in (expected, expected + 1)
-            or marks != (_RESTARTS * (len(marks) // 8 + 1))[: len(marks)]
-        ):
+        if marks != (_RESTARTS * (expected // 8 + 1))[:expected]:
             raise JpegError("its restart markers are incomplete or out of order")
-    return end.start()
+    return end
 
 
 def _units(frame: _Frame, components: list[_Component]) -> int:

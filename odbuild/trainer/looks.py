@@ -1,16 +1,27 @@
 """One look at every picture's file: whole or not, how large, which content; all checks together open it once."""
 
 import hashlib
+import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import images
-from .dataset import Dataset, Picture
+from .dataset import Dataset, Span
+from .errors import OdbuildError
 from .findings import Rule
 from .jpeg import Data
+
+FEW = 64
+"""Pictures below which starting processes takes longer than looking."""
+
+CHUNK = 16
+"""Pictures handed to a process at a time."""
 
 MOST_BYTES = 1 << 29
 """Size of a picture's file that is still opened; a record must stay below the 2 GB of a protobuf message."""
@@ -47,53 +58,56 @@ def look(data: Data, check: images.Check) -> Look:
         return Look(digest=digest, kind=kind, problem=_rule(error))
 
 
-def look_all(
-    dataset: Dataset, check: images.Check, *, jobs: int | None = None, say: Callable[[int], None] | None = None
-) -> dict[str, Look]:
+def look_all(dataset: Dataset, check: images.Check, *, jobs: int | None = None) -> dict[str, Look]:
     """Look at the files of all pictures once each, and return what was seen by key.
 
     Args:
         dataset: as read.
         check: how far, as for `images.inspect`.
-        jobs: pictures looked at together; as many as there are processors by default.
-        say: told how many are done, now and then.
+        jobs: most processes at work; as many as there are processors by default.
+
+    Raises:
+        OdbuildError: a process was ended from outside.
     """
-    pictures = dataset.pictures
-    seen = _looks(dataset, pictures, check, jobs or os.cpu_count() or 1)
-    table = {}
-    for done, (picture, one) in enumerate(zip(pictures, seen, strict=True), start=1):
-        table[picture.key] = one
-        if say is not None:
-            say(done)
-    return table
+    seen = _looks(dataset, check, jobs or os.cpu_count() or 1)
+    return {picture.key: one for picture, one in zip(dataset.pictures, seen, strict=True)}
 
 
-def _looks(dataset: Dataset, pictures: Sequence[Picture], check: images.Check, jobs: int) -> Iterator[Look]:
-    def one(picture: Picture) -> Look:
-        return _look_at(dataset.path(picture), picture, check)
-
-    if jobs == 1:
-        yield from map(one, pictures)
+def _looks(dataset: Dataset, check: images.Check, jobs: int) -> Iterator[Look]:
+    """Yield a look at each picture, in order; by other processes where that is worth starting them."""
+    tasks = ((dataset.path(picture), picture.span, check) for picture in dataset.pictures)
+    if jobs == 1 or len(dataset.pictures) < FEW:
+        yield from map(_look_at, tasks)
         return
-    with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(one, pictures)
+    # A copy of this process is ready at once; elsewhere the system's own libraries do not bear being copied.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool, warnings.catch_warnings():
+        # Copying leaves other threads behind; a look at a picture needs nothing of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            yield from pool.map(_look_at, tasks, chunksize=CHUNK)
+        except BrokenProcessPool as error:
+            raise OdbuildError(
+                "A process that looks at pictures was ended from outside, most likely because memory ran out. "
+                "Run again with --jobs 1."
+            ) from error
 
 
-def _look_at(path: Path, picture: Picture, check: images.Check) -> Look:
+def _look_at(task: tuple[Path, Span | None, images.Check]) -> Look:
+    path, span, check = task
     try:
-        data = read(path, picture)
+        data = read(path, span)
     except images.ImageError as error:
         return Look(problem=_rule(error))
     return look(data, check)
 
 
-def read(path: Path, picture: Picture) -> bytes:
-    """Return the bytes of a picture.
+def read(path: Path, span: Span | None) -> bytes:
+    """Return the bytes of a picture: all of its file, or where they lie in it.
 
     Raises:
-        ImageError: its file is too large or cannot be read.
+        ImageError: the file is too large or cannot be read.
     """
-    span = picture.span
     try:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size if span is None else span.length

@@ -134,7 +134,9 @@ def _header(name: bytes, body: memoryview) -> tuple[int, int, int, int, int, int
 
 
 def _palette(colour: int, body: memoryview, *, late: bool, again: bool) -> None:
-    if again or (colour == _PALETTE and (late or len(body) % 3 or not 3 <= len(body) <= 768)):
+    # Where there is no palette to need, one of an odd length is skipped, but an empty one is not.
+    broken = late or len(body) % 3 or len(body) > 768 if colour == _PALETTE else False
+    if again or broken or (colour & 2 and not body):
         raise PngError("its palette makes no sense")
 
 
@@ -157,11 +159,10 @@ def check_pixels(png: Png) -> tuple[str, ...]:
                 raise PngError("its pixels are cut short")
             if block[::stride].translate(None, _FILTERS):
                 raise PngError("a row is filtered in no known way")
-    if source.take(1):
-        return ("more pixels than its size says",)
+    surplus = source.take(BLOCK_BYTES)
     if not source.inflate.eof:
-        raise PngError("its pixels are cut short")
-    return ()
+        raise PngError("its compressed pixels have no end")
+    return ("more pixels than its size says",) if surplus else ()
 
 
 def _sizes(png: Png) -> Iterator[tuple[int, int]]:
@@ -185,12 +186,12 @@ class _Inflater:
     def take(self, want: int) -> bytes:
         out = bytearray()
         while len(out) < want and not self.inflate.eof:
-            piece = self.inflate.unconsumed_tail or next(self._pieces, b"")
+            piece = self.inflate.unconsumed_tail or next(self._pieces, None)
             try:
-                block = self.inflate.decompress(piece, want - len(out))
+                block = self.inflate.decompress(piece or b"", want - len(out))
             except zlib.error as error:
                 raise PngError("its compressed pixels are damaged") from error
-            if not piece and not block:
+            if piece is None and not block:
                 break
             out += block
         return bytes(out)

@@ -12,7 +12,9 @@ from typing import Any
 from . import batch, checkpoint, config, convert, overrides, stage, state, tuning
 from .batch import Batch, Room
 from .errors import OdbuildError, UsageError
+from .index import Converted
 from .plan import Plan
+from .policies import Policies
 from .recipe import Recipe
 from .runtime.state import STATE, leave
 
@@ -70,9 +72,8 @@ def _require_plain(folder: Path) -> None:
 
 
 def _sweep() -> None:
-    """Clear what an earlier start left, finished or not."""
-    for folder in (DATA, *Path().glob(f".{DATA}.*")):
-        shutil.rmtree(folder, ignore_errors=True)
+    """Clear what an earlier start finished; what it did not is gone on with."""
+    shutil.rmtree(DATA, ignore_errors=True)
 
 
 def _say(line: str) -> None:
@@ -96,8 +97,8 @@ def _folder(variable: str) -> Path:
 _MEANING = {"DATA_DIR": "pictures and _annotations.json", "RESULT_DIR": "results"}
 
 
-def _policies(recipe: Recipe) -> convert.Policies:
-    return convert.Policies(
+def _policies(recipe: Recipe) -> Policies:
+    return Policies(
         boxes=recipe.boxes,
         exif=recipe.exif,
         negatives=recipe.negatives,
@@ -119,9 +120,7 @@ def _checkpoint(recipe: Recipe) -> str | None:
     return str(found)
 
 
-def _run(
-    recipe: Recipe, steps: int, converted: convert.Converted, prefix: str | None, pipeline: Any
-) -> tuning.Run:
+def _run(recipe: Recipe, steps: int, converted: Converted, prefix: str | None, pipeline: Any) -> tuning.Run:
     chosen = _batch(recipe, pipeline, converted.train.pictures)
     return tuning.Run(
         zoo=recipe.zoo,
@@ -162,7 +161,7 @@ def _tell(changes: Sequence[tuning.Change]) -> None:
         _say(f"  {change}")
 
 
-def _plan(recipe: Recipe, run: tuning.Run, converted: convert.Converted, result: Path) -> Plan:
+def _plan(recipe: Recipe, run: tuning.Run, converted: Converted, result: Path) -> Plan:
     start = checkpoint.digests(Path(run.checkpoint)) if run.checkpoint else {}
     identity = {"model": recipe.model, "data": converted.digest, "checkpoint": start}
     return Plan(

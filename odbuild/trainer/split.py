@@ -1,6 +1,6 @@
 """Which pictures train and which validate: decided by their content, so that it never changes by accident.
 
-A picture's place is its SHA-256 read as a fraction of 2^256: below the wanted share it validates. Order
+A picture's place is the hash of its content read as a fraction: below the wanted share it validates. Order
 and names do not matter, an added picture moves no other, and equal files land together. Three repairs follow, each
 a pure function of the contents, and the larger the data the less they have to do:
 
@@ -14,8 +14,8 @@ Whatever a repair moves lies next to the cut, so an added picture rarely moves m
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from .dataset import Picture
@@ -67,7 +67,7 @@ class _Content:
     """All pictures of one file content. `place` is its hash as a fraction in [0, 1)."""
 
     place: float
-    digest: str
+    digest: bytes
     classes: frozenset[str]
 
 
@@ -76,70 +76,105 @@ def split(pictures: Sequence[Picture], digests: Mapping[str, str], fraction: flo
 
     Args:
         pictures: at least one.
-        digests: SHA-256 of each picture's file in hex, by key.
+        digests: hash of each picture's content in hex, by key.
         fraction: wanted share of validation, above 0 and below 1.
     """
     ordered = sorted(pictures, key=lambda picture: picture.key)
-    contents = _contents(ordered, digests)
+    prints = [bytes.fromhex(digests[picture.key]) for picture in ordered]
+    train, validation = divide(ordered, prints, fraction)
+    return Split(train=tuple(ordered[it] for it in train), validation=tuple(ordered[it] for it in validation))
+
+
+def divide(pictures: Sequence[Picture], prints: Sequence[bytes], fraction: float) -> tuple[list[int], list[int]]:
+    """Return the places of the pictures that train and of those that validate, all on both where all are one.
+
+    Args:
+        pictures: at least one.
+        prints: hash of each picture's content, or of what else shall keep pictures together.
+        fraction: wanted share of validation, above 0 and below 1.
+    """
+    contents = _contents(pictures, prints)
+    every = list(range(len(pictures)))
     if len(contents) == 1:
-        return Split(train=tuple(ordered), validation=tuple(ordered))
+        return every, every
     chosen = _repair(contents, _cut(contents, fraction))
-    return Split(
-        train=tuple(picture for picture in ordered if digests[picture.key] not in chosen),
-        validation=tuple(picture for picture in ordered if digests[picture.key] in chosen),
-    )
+    return [it for it in every if prints[it] not in chosen], [it for it in every if prints[it] in chosen]
 
 
 def check(divided: Split, labels: Sequence[str]) -> list[Finding]:
     """Find what the split could not give: classes missing from a side, a side too small, a shared picture."""
+    train, validation = (
+        Counter(box.label for picture in side for box in picture.boxes)
+        for side in (divided.train, divided.validation)
+    )
+    return judge(labels, train, validation, len(divided.validation), shared=divided.train == divided.validation)
+
+
+def judge(
+    labels: Sequence[str], train: Mapping[str, int], validation: Mapping[str, int], pictures: int, *, shared: bool
+) -> list[Finding]:
+    """Find what a split could not give, by its numbers.
+
+    Args:
+        labels: all classes.
+        train: boxes of each class that train.
+        validation: boxes of each class that validate.
+        pictures: how many validate.
+        shared: whether the same pictures train and validate.
+    """
     found = [
         _MISSING.at(name, quote(label))
-        for name, side in (("train", divided.train), ("validation", divided.validation))
+        for name, side in (("train", train), ("validation", validation))
         for label in labels
-        if not any(box.label == label for picture in side for box in picture.boxes)
+        if not side.get(label)
     ]
-    if divided.train == divided.validation:
-        found.append(_SAME.at("train, validation", f"{len(divided.train)} of one content"))
-    elif len(divided.validation) < FEW_VALIDATION:
-        found.append(_FEW.at("validation", f"{len(divided.validation)} pictures"))
+    if shared:
+        found.append(_SAME.at("train, validation", f"{pictures} of one content"))
+    elif pictures < FEW_VALIDATION:
+        found.append(_FEW.at("validation", f"{pictures} pictures"))
     return found
 
 
-def _contents(pictures: Iterable[Picture], digests: Mapping[str, str]) -> tuple[_Content, ...]:
-    classes: defaultdict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        classes[digests[picture.key]].update(box.label for box in picture.boxes)
+def _contents(pictures: Sequence[Picture], prints: Sequence[bytes]) -> tuple[_Content, ...]:
+    classes: dict[bytes, frozenset[str]] = {}
+    # Few sets of classes are shared by all pictures, of which there may be millions.
+    known: dict[frozenset[str], frozenset[str]] = {}
+    for picture, digest in zip(pictures, prints, strict=True):
+        held = classes.get(digest, frozenset()).union([box.label for box in picture.boxes])
+        classes[digest] = known.setdefault(held, held)
     return tuple(
-        _Content(place=int(digest, 16) / 2**256, digest=digest, classes=frozenset(classes[digest]))
+        _Content(place=int.from_bytes(digest) / 256 ** len(digest), digest=digest, classes=classes[digest])
         for digest in sorted(classes)
     )
 
 
-def _cut(contents: Sequence[_Content], fraction: float) -> frozenset[str]:
+def _cut(contents: Sequence[_Content], fraction: float) -> set[bytes]:
     """Return the digests that validate by their place, kept near the wanted share in each stratum and in all."""
     strata: defaultdict[frozenset[str], list[_Content]] = defaultdict(list)
     for content in contents:
         strata[content.classes].append(content)
-    chosen = frozenset(content.digest for content in contents if content.place < fraction)
+    chosen = {content.digest for content in contents if content.place < fraction}
     for stratum in strata.values():
-        chosen = _near(stratum, chosen, _band(len(stratum), fraction))
+        _bring_near(stratum, chosen, _band(len(stratum), fraction))
     least, most = _band(len(contents), fraction)
-    return _near(contents, chosen, (max(least, 1), min(most, len(contents) - 1)))
+    _bring_near(contents, chosen, (max(least, 1), min(most, len(contents) - 1)))
+    return chosen
 
 
 def _band(count: int, fraction: float) -> tuple[int, int]:
     return math.floor((1 - SLACK) * fraction * count), math.ceil((1 + SLACK) * fraction * count)
 
 
-def _near(contents: Sequence[_Content], chosen: frozenset[str], band: tuple[int, int]) -> frozenset[str]:
+def _bring_near(contents: Sequence[_Content], chosen: set[bytes], band: tuple[int, int]) -> None:
     """Bring the count of chosen contents into the band; those whose place is next to the cut change sides."""
     inside = [content.digest for content in contents if content.digest in chosen]
     outside = [content.digest for content in contents if content.digest not in chosen]
     least, most = band
-    return chosen.difference(inside[most:]).union(outside[: max(0, least - len(inside))])
+    chosen.difference_update(inside[most:])
+    chosen.update(outside[: max(0, least - len(inside))])
 
 
-def _repair(contents: Sequence[_Content], chosen: frozenset[str]) -> frozenset[str]:
+def _repair(contents: Sequence[_Content], chosen: set[bytes]) -> set[bytes]:
     """Return the digests that validate once every class is on both sides, as far as that can be."""
     holders = _holders(contents)
     alone = {members[0].digest for members in holders.values() if len(members) == 1}
@@ -147,7 +182,7 @@ def _repair(contents: Sequence[_Content], chosen: frozenset[str]) -> frozenset[s
     shared = {label: members for label, members in holders.items() if len(members) > 1}
     cut = max((content.place for content in contents if content.digest in chosen), default=0.0)
     for label in sorted(shared):
-        chosen = _bring(label, shared, chosen, alone, cut)
+        chosen ^= _bring(label, shared, chosen, alone, cut)
     return chosen
 
 
@@ -169,16 +204,16 @@ def _holders(contents: Sequence[_Content]) -> dict[str, tuple[_Content, ...]]:
 def _bring(
     label: str,
     shared: Mapping[str, Sequence[_Content]],
-    chosen: frozenset[str],
-    alone: set[str],
+    chosen: set[bytes],
+    alone: set[bytes],
     cut: float,
-) -> frozenset[str]:
-    """Move as few contents as possible so that the class is on both sides and no other class leaves one."""
+) -> frozenset[bytes]:
+    """Return as few contents as possible to move so that the class is on both sides and no other leaves one."""
 
-    def preference(content: _Content) -> tuple[bool, float, str]:
+    def preference(content: _Content) -> tuple[bool, float, bytes]:
         return content.digest in alone, abs(content.place - cut), content.digest
 
-    def chain(moved: Mapping[str, _Content], moves: int) -> frozenset[str] | None:
+    def chain(moved: Mapping[bytes, _Content], moves: int) -> frozenset[bytes] | None:
         goals = {label, *(goal for content in moved.values() for goal in ("", *content.classes))} & shared.keys()
         wanting = [
             goal
@@ -202,11 +237,11 @@ def _bring(
         tries = iter(range(MOST_TRIES))
         found = chain({}, moves)
         if found is not None:
-            return chosen ^ found
-    return chosen
+            return found
+    return frozenset()
 
 
-def _lacking(holders: Sequence[_Content], chosen: frozenset[str], moved: Container[str]) -> bool:
+def _lacking(holders: Sequence[_Content], chosen: set[bytes], moved: Container[bytes]) -> bool:
     """Say whether all holders of a class are on one side once the moved ones have changed theirs."""
     side = (holders[0].digest in chosen) != (holders[0].digest in moved)
     return all(((it.digest in chosen) != (it.digest in moved)) == side for it in holders)

@@ -7,10 +7,18 @@ from types import ModuleType
 from ..dataset import Dataset
 from ..errors import OdbuildError, UsageError
 from ..findings import Finding
-from . import cloud, coco, iris
+from . import cloud, coco, csv_table, iris, tfrecord, voc, yolo
 from .files import folders
 
-READERS: dict[str, ModuleType] = {"cloud": cloud, "iris": iris, "coco": coco}
+READERS: dict[str, ModuleType] = {
+    "cloud": cloud,
+    "iris": iris,
+    "coco": coco,
+    "voc": voc,
+    "yolo": yolo,
+    "csv": csv_table,
+    "tfrecord": tfrecord,
+}
 """Readers by the name that `--format` takes, in the order in which they are asked."""
 
 

@@ -92,6 +92,13 @@ class Files:
             return _NO_FILE.at(place(key))
         return None if path.is_file() else _ODD_KEY.at(place(key), "is no regular file")
 
+    def names(self, folder: str) -> frozenset[str]:
+        """Return what lies in a folder below the root, `""` for itself; nothing where it is missing or outside."""
+        if folder and odd_key(folder):
+            return frozenset()
+        found = self._listing(folder)
+        return found.files | found.others | found.folders
+
     def _listing(self, folder: str) -> _Listing:
         """Return what lies in a folder of the dataset: nothing where it is missing, misspelt or outside."""
         found = self._listings.get(folder)

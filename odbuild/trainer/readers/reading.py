@@ -28,8 +28,8 @@ _MARKED = Rule(
     "draw the box, or delete the mark",
 )
 _FRACTIONS = "give fractions of the picture's width and height"
-_NO_NUMBER = Rule("ANN007", "error", "a coordinate is not a number", _FRACTIONS)
-_PIXELS = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
+NO_NUMBER = Rule("ANN007", "error", "a coordinate is not a number", _FRACTIONS)
+FAR_OFF = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,12 +68,29 @@ def begin(root: Path) -> Reading:
     return Reading(root=root, files=Files(root))
 
 
+def far_off(value: float) -> bool:
+    """Say whether a coordinate is no fraction that slipped over the edge but another unit, most likely pixels."""
+    return not PIXELS_BELOW <= value <= PIXELS_ABOVE
+
+
 def usable_label(reading: Reading, where: str, label: object) -> bool:
     """Say whether the value can be a class; each that cannot is an error."""
     if reading.knows(label):
         return True
     reading.findings.append(_NO_LABEL.at(f"{where}.label", shown(label)))
     return False
+
+
+def lose_box(reading: Reading, key: str, index: int, problem: Finding) -> None:
+    """Tell of a box of the source that is in no picture, and book it."""
+    reading.findings.append(problem)
+    book_box(reading, key, index, problem.code, problem.value)
+
+
+def book_box(reading: Reading, key: str, index: int, code: str, value: str) -> None:
+    """Book a box of the source that is in no picture, which was told."""
+    reading.drawn += 1
+    reading.ledger.append(dropped("box", place(key, index), code, value))
 
 
 def is_fraction(value: object) -> bool:
@@ -85,7 +102,7 @@ def usable_edge(reading: Reading, where: str, value: object) -> bool:
     """Say whether the value can be the edge of a box; each that cannot is an error."""
     if is_fraction(value):
         return True
-    rule = _NO_NUMBER if isinstance(value, bool) or not isinstance(value, int | float) else _PIXELS
+    rule = NO_NUMBER if isinstance(value, bool) or not isinstance(value, int | float) else FAR_OFF
     reading.findings.append(rule.at(where, shown(value)))
     return False
 
@@ -104,10 +121,15 @@ def usable_file(reading: Reading, key: str, boxes: Iterable[Box]) -> bool:
     problem = reading.files.problem(key)
     if problem is None:
         return True
-    reading.findings.append(problem)
-    reading.ledger.append(dropped("picture", place(key), problem.code, "no usable file"))
-    reading.ledger += [dropped("box", place(key, box.index), problem.code, quote(box.label)) for box in boxes]
+    lose_picture(reading, key, problem, boxes, "no usable file")
     return False
+
+
+def lose_picture(reading: Reading, key: str, problem: Finding, boxes: Iterable[Box], value: str) -> None:
+    """Book a picture of the source that is not in the dataset, with its boxes, which are counted already."""
+    reading.findings.append(problem)
+    reading.ledger.append(dropped("picture", place(key), problem.code, value))
+    reading.ledger += [dropped("box", place(key, box.index), problem.code, quote(box.label)) for box in boxes]
 
 
 def note_background(reading: Reading, picture: Picture) -> None:

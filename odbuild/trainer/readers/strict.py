@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from ..errors import OdbuildError
+from ..errors import OdbuildError, UnreadableError
 from ..findings import quote
 
 SNIPPET = 30
@@ -29,6 +29,9 @@ PEEKED = 1 << 16
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 _TOKENS = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}]', re.DOTALL)
+
+TWICE = "ANN006"
+"""The rule against objects that hold a key twice."""
 
 _UNSURE = 16
 """Characters from the end of the window in which an error may only mean that the value goes on beyond it."""
@@ -86,7 +89,7 @@ class Document:
                 self._fail(f"{token[:SNIPPET]} is no number", _outside_strings(self._text, token, self._at))
             except _TwiceError:
                 key, position = _repeated(self._text, self._at)
-                self._fail(f"the key {quote(key)} stands twice in one object", position)
+                self._fail(f"the key {quote(key)} stands twice in one object", position, code=TWICE)
             except RecursionError as error:
                 raise OdbuildError(
                     f"{self.path} is nested too deeply to be annotations. Export it again."
@@ -110,7 +113,7 @@ class Document:
                 self._fail("Expecting property name enclosed in double quotes", self._at)
             key = self.value()
             if key in seen:
-                self._fail(f"the key {quote(key)} stands twice in one object", self._began)
+                self._fail(f"the key {quote(key)} stands twice in one object", self._began, code=TWICE)
             seen.add(key)
             if self.peek() != ":":
                 self._fail("Expecting ':' delimiter", self._at)
@@ -206,12 +209,13 @@ class Document:
             return self._line, self._column + position
         return self._line + lines, position - self._text.rindex("\n", 0, position) - 1
 
-    def _fail(self, what: str, position: int) -> NoReturn:
+    def _fail(self, what: str, position: int, code: str = "ANN001") -> NoReturn:
         line, column = self._place(position)
         near = quote(self._text[max(0, position - SNIPPET) : position + SNIPPET])
-        raise OdbuildError(
+        raise UnreadableError(
             f"{self.path} is not valid JSON: {what} at line {line}, column {column + 1}, near {near}. "
-            "Mend it or export it again."
+            "Mend it or export it again.",
+            code,
         )
 
 

@@ -4,7 +4,7 @@ The rules of pipeline configs, checkpoints and trainer.zip need more than the tr
 in the same catalogue where odbuild checks.
 """
 
-from . import annotations, boxes, labels, pictures, sides
+from . import annotations, boxes, labelmaps, labels, pictures, records, sides
 from .catalogue import CATALOGUE, KINDS, Kind, RuleInfo, rule
 from .data import Data, ModelFacts
 
@@ -17,8 +17,10 @@ __all__ = [
     "RuleInfo",
     "annotations",
     "boxes",
+    "labelmaps",
     "labels",
     "pictures",
+    "records",
     "rule",
     "sides",
 ]

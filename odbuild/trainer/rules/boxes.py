@@ -9,7 +9,7 @@ from ..dataset import Box, Picture, spelled
 from ..findings import Finding, Rule, place, quote
 from ..mend import speck_finding, specks
 from .catalogue import rule
-from .data import Data, ModelFacts
+from .data import Data
 
 SAME_PLACE = 0.95
 """Intersection over union from which two boxes are one region drawn twice."""
@@ -19,9 +19,6 @@ NEIGHBOURS = 50
 
 SMALL_SHARE = 0.05
 """Share of a class's boxes that may be small before it is worth a warning."""
-
-LEAST_CELLS = 2
-"""Strides that the side of an object must span to be found by a model without anchors."""
 
 WHOLE = 0.99
 """Share of both sides from which a box is the whole picture."""
@@ -105,7 +102,7 @@ def small(data: Data) -> Iterator[Finding]:
     """
     if data.model is None:
         return
-    least = _least_side(data.model)
+    least = data.model.smallest
     sizes: defaultdict[str, list[tuple[float, str, int]]] = defaultdict(list)
     for picture, box in data.boxes():
         look = data.images.get(picture.key)
@@ -190,13 +187,6 @@ def units(data: Data) -> Iterator[Finding]:
 
 def _fits_as_size(start: float, length: float) -> bool:
     return start >= 0 and length > 0 and start + length <= 1 + 1e-3
-
-
-def _least_side(model: ModelFacts) -> float:
-    """Return the side of the smallest square that the model looks for, in pixels of the resized picture."""
-    if not model.anchors:
-        return float(LEAST_CELLS * model.stride)
-    return min(math.sqrt(width * height) for width, height in model.anchors)
 
 
 def _side(box: Box, width: float, height: float) -> float:

@@ -19,7 +19,7 @@ class ModelFacts:
         resizer: `fixed_shape` stretches every picture to `size`, `keep_aspect_ratio` scales it in between.
         size: pixels: height and width, or the least shorter and the most longer side.
         anchors: widths and heights of its anchors, in pixels of the resized picture; none for a model without.
-        stride: pixels of the resized picture between two places that can hold an object, at the finest.
+        smallest: side of the square of the smallest area that it looks for, in pixels of the resized picture.
         max_boxes: boxes of one picture that its config takes.
         batch: pictures a step in its config.
         exports: what it can be exported to.
@@ -29,7 +29,7 @@ class ModelFacts:
     resizer: Literal["fixed_shape", "keep_aspect_ratio"]
     size: tuple[int, int]
     anchors: tuple[tuple[float, float], ...]
-    stride: int
+    smallest: float
     max_boxes: int
     batch: int
     exports: tuple[str, ...]
@@ -53,7 +53,7 @@ class Data:
         found: what reading and mending found, by code.
         images: what is known of each picture's file, by key; empty where no file was opened.
         split: the sides; those of the source where `given`, else those that a conversion would make.
-        given: whether the source has sides of its own.
+        given: whether the source has both sides itself.
         label_map: numbers of the labels by name, where a label map belongs to the dataset.
         model: the model it is to train, if named.
     """

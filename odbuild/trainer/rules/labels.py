@@ -63,7 +63,7 @@ def declared(data: Data) -> Iterator[Finding]:
             yield _TWICE.at("labels", quote(label))
         if label not in counts:
             yield _UNUSED.at("labels", quote(label))
-    for label in sorted(counts.keys() - set(names)):
+    for label in sorted(counts.keys() - set(names)) if names else ():
         yield _UNDECLARED.at("labels", quote(label) + _near(label, names))
 
 

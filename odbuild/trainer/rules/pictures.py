@@ -95,7 +95,7 @@ def other_size(data: Data) -> Iterator[Finding]:
     """
     yield from data.found.get("IMG104", ())
     for picture, look in _usable(data):
-        if picture.size is None or look.info is None:
+        if picture.size is None or picture.span is not None or look.info is None:
             continue
         stored = look.info.width, look.info.height
         upright = stored if look.info.orientation == 1 else stored[::-1]

@@ -26,10 +26,15 @@ _THIN = Rule("SPL404", "warning", f"less than {SMALL_SIDE:.0%} of the pictures v
 _FEW = Rule(
     "SPL404", "info", f"fewer than {FEW_VALIDATION} pictures validate, so the mAP is noisy", "label more pictures"
 )
-_EMPTY = Rule("SPL405", "error", "a side of the split is empty", "put pictures on it")
-_BATCH = Rule(
+_EMPTY = Rule(
     "SPL405",
     "warning",
+    "the dataset has sides of its own, but this one has no picture, so odbuild divides the others anew",
+    "put its pictures there",
+)
+_BATCH = Rule(
+    "SPL405",
+    "info",
     "fewer pictures train than the model's config takes in one step",
     "start.sh of a bundle makes the batch smaller; elsewhere set batch_size",
 )
@@ -89,18 +94,18 @@ def thin(data: Data) -> Iterator[Finding]:
         yield _FEW.at("validation", f"{count} pictures")
 
 
-@rule("SPL405", "error", "a side of the split is empty or smaller than a batch")
+@rule("SPL405", "warning", "a side of the split is empty or smaller than a batch")
 def empty(data: Data) -> Iterator[Finding]:
     """Training on nothing hangs at step 0 while the machine is paid; upstream drops a last batch that is not full.
 
-    An error where the dataset's own sides leave one without pictures.
+    Where a dataset brings its own sides and one of them is empty, its pictures were most likely left behind. A
+    single picture both trains and validates, and the mAP says nothing.
     """
     if data.split is None:
         return
-    sides = (("train", data.split.train), ("validation", data.split.validation))
-    if data.given:
-        yield from (_EMPTY.at(name) for name, side in sides if not side)
-    else:
+    if not data.given:
+        named = {picture.split for picture in data.dataset.pictures} & {"train", "validation"}
+        yield from (_EMPTY.at(name) for name in ("train", "validation") if named and name not in named)
         yield from (found for found in check(data.split, ()) if found.code == "SPL405")
     if data.model is not None and 0 < len(data.split.train) < data.model.batch:
         yield _BATCH.at("train", f"{len(data.split.train)} pictures, batch {data.model.batch}")

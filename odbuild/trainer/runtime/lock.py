@@ -34,12 +34,21 @@ def read_lock(path: Path) -> list[Pin]:
     Raises:
         OdbuildError: a line is no exact pin with a hash.
     """
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    return parse_lock(path.read_text(), path.name)
+
+
+def parse_lock(text: str, name: str) -> list[Pin]:
+    """Read the text of a hash lock, called by a name.
+
+    Raises:
+        OdbuildError: a line is no exact pin with a hash.
+    """
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     pins = []
     for block in re.split(r"\n(?=\S)", "\n".join(lines).strip()):
         found = PIN.match(block)
         if not found:
-            raise OdbuildError(f"{path.name}: no exact pin with a hash: {block.splitlines()[0]!r}")
+            raise OdbuildError(f"{name}: no exact pin with a hash: {block.splitlines()[0]!r}")
         pins.append(Pin(**found.groupdict(""), text=block + "\n"))
     return pins
 

@@ -1,0 +1,187 @@
+"""A finished conversion: what it holds, and the `index.json` that says so."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from . import records
+from .errors import OdbuildError
+from .findings import Finding
+from .policies import Policies
+
+LABEL_MAP, LEDGER, INDEX = "label_map.pbtxt", "ledger.jsonl", "index.json"
+
+KEYS = {"train": "train.txt", "validation": "validation.txt"}
+"""The file of each side that names its pictures, one a line."""
+
+FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """One side of the split.
+
+    Attributes:
+        shards: its files in order.
+        pictures: pictures in them.
+        background: those of them without a box.
+        boxes: boxes in them.
+        classes: boxes of each label, in the order of the labels; 0 where the side lacks one.
+    """
+
+    shards: tuple[records.Shard, ...]
+    pictures: int
+    background: int
+    boxes: int
+    classes: Mapping[str, int]
+
+    @property
+    def pattern(self) -> str:
+        """The file pattern of exactly these shards."""
+        return records.pattern(self.shards)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SmallestBox:
+    """The box that covers the least of its picture; sides in pixels of the picture as written."""
+
+    key: str
+    index: int
+    label: str
+    width: float
+    height: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """The extremes of the pictures as written, in pixels."""
+
+    min_width: int
+    max_width: int
+    min_height: int
+    max_height: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Converted:
+    """A finished conversion.
+
+    Attributes:
+        folder: holds the shards, the label map, the ledger, the keys of each side and the index.
+        labels: in the order of their ids, which begin at 1.
+        train: what trains.
+        validation: what validates.
+        max_boxes: most boxes in one picture.
+        smallest_box: of both sides.
+        sizes: of both sides.
+        ledger: lines of the ledger by action and thing, such as `{"dropped box": 2}`.
+        digest: SHA-256 that names this data: equal for equal output, wherever it lies and however it was checked.
+        findings: warnings and notes; not kept in the index.
+    """
+
+    folder: Path
+    labels: tuple[str, ...]
+    train: Side
+    validation: Side
+    max_boxes: int
+    smallest_box: SmallestBox
+    sizes: Sizes
+    ledger: Mapping[str, int]
+    digest: str = ""
+    findings: tuple[Finding, ...] = field(default=(), compare=False)
+
+    @property
+    def label_map(self) -> Path:
+        """The label map's file."""
+        return self.folder / LABEL_MAP
+
+
+def save(converted: Converted, policies: Policies) -> Converted:
+    """Write the index into the conversion's folder, and return the conversion with its digest.
+
+    Args:
+        converted: its digest not yet known.
+        policies: what it was made by; they stand in the index but not in the digest.
+    """
+    data: dict[str, Any] = {
+        "format": FORMAT,
+        "labels": converted.labels,
+        "train": _side_index(converted.train),
+        "validation": _side_index(converted.validation),
+        "max_boxes": converted.max_boxes,
+        "smallest_box": asdict(converted.smallest_box),
+        "sizes": asdict(converted.sizes),
+        "ledger": converted.ledger,
+        "files": {name: _sha256(converted.folder / name) for name in (LABEL_MAP, LEDGER, *KEYS.values())},
+    }
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    text = json.dumps({**data, "policies": asdict(policies), "digest": digest}, indent=2, sort_keys=True)
+    (converted.folder / INDEX).write_text(text + "\n", encoding="ascii")
+    return replace(converted, digest=digest)
+
+
+def load(folder: Path) -> Converted:
+    """Read the index of a finished conversion.
+
+    Raises:
+        OdbuildError: there is none, or it was made by another version.
+    """
+    index = _read(folder)
+    return Converted(
+        folder=folder,
+        labels=tuple(index["labels"]),
+        train=_side_from(index["train"], folder),
+        validation=_side_from(index["validation"], folder),
+        max_boxes=index["max_boxes"],
+        smallest_box=SmallestBox(**index["smallest_box"]),
+        sizes=Sizes(**index["sizes"]),
+        ledger=index["ledger"],
+        digest=index["digest"],
+    )
+
+
+def moved(converted: Converted, folder: Path) -> Converted:
+    """Return the conversion as it stands in another folder."""
+    train, validation = (_side_at(side, folder) for side in (converted.train, converted.validation))
+    return replace(converted, folder=folder, train=train, validation=validation)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OdbuildError(f"{folder} is no finished conversion: {path} cannot be read ({error}).") from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise OdbuildError(f"{path} was made by another version of this program. Convert again.")
+    return index
+
+
+def _side_index(side: Side) -> dict[str, Any]:
+    shards = [
+        {"name": shard.path.name, "count": shard.count, "bytes": shard.bytes, "sha256": shard.sha256}
+        for shard in side.shards
+    ]
+    plain = {one.name: getattr(side, one.name) for one in fields(side)}
+    return {**plain, "classes": [[label, count] for label, count in side.classes.items()], "shards": shards}
+
+
+def _side_from(index: Mapping[str, Any], folder: Path) -> Side:
+    shards = tuple(
+        records.Shard(path=folder / shard["name"], **{name: shard[name] for name in ("count", "bytes", "sha256")})
+        for shard in index["shards"]
+    )
+    return Side(**{**index, "shards": shards, "classes": dict(index["classes"])})
+
+
+def _side_at(side: Side, folder: Path) -> Side:
+    return replace(side, shards=tuple(replace(shard, path=folder / shard.path.name) for shard in side.shards))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,154 @@
+"""Tasks done by several processes, which end with the one that started them, however that ends."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+
+from .errors import OdbuildError
+
+Tell = Callable[[int], None]
+Task = Callable[[str, Tell], None]
+
+PAUSE = 0.2
+"""Seconds between two reports of a process: as soon it learns that nobody is left to report to."""
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
+    """Do a task once for each name.
+
+    Args:
+        task: takes a name, and what to tell of its progress; to be found by other processes, so a function of a
+            module or a `functools.partial` of one.
+        names: begun in this order.
+        jobs: most processes at work. One is this process itself.
+        tell: told how much more was done.
+
+    Raises:
+        OdbuildError: a process was ended from outside.
+        Exception: what the first task raised that failed; the others are stopped.
+    """
+    jobs = min(jobs, len(names))
+    if jobs > 1:
+        _share(task, names, jobs, tell)
+        return
+    for name in names:
+        task(name, tell)
+
+
+def _share(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
+    # A copy of this process is ready at once; elsewhere the system's own libraries do not bear being copied.
+    copies = sys.platform == "linux"
+    start = multiprocessing.get_context("fork").Process if copies else multiprocessing.get_context("spawn").Process
+    pipes: list[Connection] = []
+    processes = []
+    try:
+        for _ in range(jobs):
+            here, there = multiprocessing.Pipe()
+            pipes.append(here)
+            # Were this end open in a copy too, that would not see its parent end.
+            process = start(target=_serve, args=(task, there, tuple(pipes) if copies else ()), daemon=True)
+            with warnings.catch_warnings():
+                # Other threads are left behind, perhaps in the midst of something; a task needs nothing of theirs.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process.start()
+            processes.append(process)
+            there.close()
+        _hand_out(pipes, iter(names), tell)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+        for pipe in pipes:
+            pipe.close()
+
+
+def _hand_out(pipes: Sequence[Connection], names: Iterator[str], tell: Tell) -> None:
+    """Give each process a task whenever it has none, until all are done."""
+    busy = list(pipes)
+    for pipe in pipes:
+        pipe.send(next(names))
+    while busy:
+        ready = wait(busy)
+        for pipe in [pipe for pipe in busy if pipe in ready]:
+            answer = _answer(pipe)
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer is not None:
+                tell(answer)
+                continue
+            name = next(names, None)
+            if name is None:
+                busy.remove(pipe)
+            else:
+                pipe.send(name)
+
+
+def _answer(pipe: Connection) -> int | BaseException | None:
+    """Return what was done, None where a task is at its end, or what it ended with."""
+    try:
+        answer: int | BaseException | None = pipe.recv()
+    except (EOFError, ConnectionError) as error:
+        raise OdbuildError(
+            "A process of the conversion was ended from outside, most likely because memory ran out. "
+            "Run again with fewer --jobs: it goes on where it was."
+        ) from error
+    return answer
+
+
+def _serve(task: Task, pipe: Connection, copied: Sequence[Connection]) -> None:
+    """Do tasks as long as there is someone to give them."""
+    # The whole group gets an interrupt, but what then ends is for the parent to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for end in copied:
+        end.close()
+    try:
+        while True:
+            name = pipe.recv()
+            pipe.send(_outcome(task, name, pipe))
+    except (EOFError, ConnectionError):
+        return
+
+
+def _outcome(task: Task, name: str, pipe: Connection) -> BaseException | None:
+    reporter = _Reporter(pipe)
+    try:
+        task(name, reporter.tell)
+        reporter.report()
+    except ConnectionError:
+        raise
+    except (OdbuildError, OSError) as error:
+        return error
+    except Exception:  # noqa: BLE001  a bug, to be told as one where the program ends
+        return RuntimeError(traceback.format_exc())
+    return None
+
+
+class _Reporter:
+    """Sends now and then how much was done."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._done = 0
+        self._next = time.monotonic() + PAUSE
+
+    def tell(self, done: int) -> None:
+        self._done += done
+        if time.monotonic() > self._next:
+            self.report()
+
+    def report(self) -> None:
+        self._pipe.send(self._done)
+        self._done = 0
+        self._next = time.monotonic() + PAUSE

@@ -1,0 +1,230 @@
+"""Tables as in TensorFlow's tutorials: one row a box, with the picture's name, its size, the class and the edges.
+
+Edges are pixels, divided by the size as they are, as the tutorials' `generate_tfrecord.py` does.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import count, groupby
+from pathlib import Path
+
+from ..dataset import Box, Dataset, Picture
+from ..errors import OdbuildError
+from ..findings import Finding, Rule, place, quote
+from . import layout, plain
+from .files import Files
+from .plain import spot
+from .reading import Reading, begin, book_box, finish, lose_box, note_background, usable_file, usable_label
+
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+COLUMNS = ("filename", "class", *_EDGES)
+"""Columns that a table needs, in any order; it may also have width, height and group."""
+
+_DELIMITERS = ",;\t"
+
+_PEEK = 1 << 16
+"""Bytes in which the first line of a table ends."""
+
+_BROKEN = Rule("ANN001", "error", "a row cannot be read", "mend the table, or save it again")
+_NO_NUMBER = Rule(
+    "ANN007", "error", "an edge is not a number", "give pixels, with a point where there are fractions"
+)
+_NO_SIZE = Rule(
+    "IMG104",
+    "error",
+    "the size of a picture is not in its row and cannot be read from its file",
+    "write width and height into the row, or save the picture again",
+)
+_UNEQUAL = Rule("ANN001", "error", "rows of one picture differ in its width, height or group", "make them equal")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Table:
+    """A table's form.
+
+    Attributes:
+        file: where it lies, below the root.
+        delimiter: between its columns.
+        columns: where the columns of each name stand, in lower case, from 0.
+    """
+
+    file: str
+    delimiter: str
+    columns: Mapping[str, int]
+
+
+def recognise(root: Path) -> bool:
+    """Say whether a table with the columns of boxes lies where they lie by custom."""
+    return any(True for _ in _tables(Files(root)))
+
+
+def read(root: Path) -> tuple[Dataset, list[Finding]]:
+    """Read all tables that lie where they lie by custom, and look for the pictures that they name.
+
+    Raises:
+        OdbuildError: a table cannot be read.
+    """
+    reading = begin(root)
+    numbers = count()
+    rows = [row for table in _tables(reading.files) for row in _rows(reading, table, numbers)]
+    named: set[str] = set()
+    pictures: list[Picture] = []
+    for key, group in groupby(sorted(rows, key=_key), key=_key):
+        named.add(key)
+        pictures += _picture(reading, key, group)
+    unnamed = layout.book_unnamed(reading, pictures, named)
+    return finish(reading, "csv", (), pictures, len(named) + len(unnamed))
+
+
+def _key(row: Picture) -> str:
+    return row.key
+
+
+def _tables(files: Files) -> Iterator[_Table]:
+    """Yield the tables of boxes that lie where they lie by custom."""
+    for home in layout.homes(files.root):
+        for name in sorted(files.names(home)):
+            key = layout.join(home, name)
+            if name.lower().endswith((".csv", ".tsv")) and files.problem(key) is None:
+                table = _table(files.root, key)
+                if table is not None:
+                    yield table
+
+
+def _table(root: Path, file: str) -> _Table | None:
+    """Return the form of a table; None for a file that lacks one of its columns, or has one twice."""
+    with (root / file).open("rb") as opened:
+        head = opened.readline(_PEEK).decode("utf-8-sig", "replace")
+    for delimiter in _DELIMITERS:
+        names = [name.strip().strip('"').casefold() for name in head.split(delimiter)]
+        columns = {name: at for at, name in enumerate(names)}
+        if columns.keys() >= set(COLUMNS) and len(columns) == len(names):
+            return _Table(file=file, delimiter=delimiter, columns=columns)
+    return None
+
+
+def _rows(reading: Reading, table: _Table, numbers: Iterator[int]) -> Iterator[Picture]:
+    """Yield a picture with the one box, or none, of each row, whether it has a file or not.
+
+    Args:
+        reading: takes findings and ledger.
+        table: to read.
+        numbers: of the rows, from 0 and through all tables, as one picture may stand in two.
+    """
+    reading.sources.append(table.file)
+    find = cache(partial(_find, reading.files, _folders(reading.root, table.file)))
+    measure = cache(partial(_measure, reading))
+    split = layout.side(table.file.rpartition("/")[2]) or layout.side_of_path(table.file)
+    for (line, row), number in zip(_lines(reading, table), numbers, strict=False):
+        where = spot(table.file, line)
+        if len(row) != len(table.columns):
+            problem = _BROKEN.at(where, f"{len(row)} columns instead of {len(table.columns)}")
+            lose_box(reading, table.file, number, problem)
+            continue
+        cells = {name: row[at].strip() for name, at in table.columns.items()}
+        width, height = (plain.whole(cells.get(side, "")) or 0 for side in ("width", "height"))
+        picture = Picture(
+            key=find(cells["filename"]),
+            boxes=(),
+            split=split,
+            size=(width, height) if width > 0 and height > 0 else None,
+            group=cells.get("group", ""),
+        )
+        box = _box(cells, where, number, picture.size or measure(picture.key))
+        if isinstance(box, Finding):
+            lose_box(reading, picture.key, number, box)
+        elif box is not None and not usable_label(reading, where, box.label):
+            book_box(reading, picture.key, number, "LBL305", quote(box.label))
+        elif box is not None:
+            reading.drawn += 1
+            picture = replace(picture, boxes=(box,))
+        yield picture
+
+
+def _lines(reading: Reading, table: _Table) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of its last line and the cells of each row below the head that holds any."""
+    path = reading.root / table.file
+    with path.open("rb") as file:
+        rows = csv.reader((line.decode("utf-8-sig") for line in file), delimiter=table.delimiter, strict=True)
+        try:
+            next(rows)
+            yield from ((rows.line_num, row) for row in rows if any(row))
+        except csv.Error as error:
+            reading.findings.append(_BROKEN.at(spot(table.file, rows.line_num), str(error)))
+        except UnicodeDecodeError as error:
+            raise OdbuildError(f"{path} is not UTF-8 in line {rows.line_num + 1}. Save it as UTF-8.") from error
+
+
+def _folders(root: Path, file: str) -> list[str]:
+    """Return the folders in which a table's pictures may lie: its own, those of its side, and then the others."""
+    own = file.rpartition("/")[0]
+    side = layout.side(file.rpartition("/")[2]) or layout.side_of_path(file)
+    homes = layout.homes(root)
+    return sorted(homes, key=lambda home: (home != own, layout.side_of_path(f"{home}/x") != side))
+
+
+def _find(files: Files, folders: Sequence[str], filename: str) -> str:
+    """Return the key of the picture that a table means by a name, or of the missing one."""
+    slashed = filename.replace("\\", "/")
+    names = (filename, slashed, slashed.rpartition("/")[2])
+    keys = (layout.join(folder, name) for name in names for folder in folders)
+    return next((key for key in keys if layout.exists(files, key)), "") or layout.missing(files, folders, filename)
+
+
+def _measure(reading: Reading, key: str) -> tuple[int, int] | None:
+    """Return the size in a picture's header, in pixels; any for one without a file, as its boxes are dropped."""
+    return layout.header_size(reading.root / key) if reading.files.problem(key) is None else (1, 1)
+
+
+def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int] | None) -> Box | Finding | None:
+    """Return the box of a row, what is wrong with it, or None where the row says that there is none.
+
+    Args:
+        cells: of the row, by column.
+        where: the row.
+        number: of the row.
+        size: the picture's width and height in pixels.
+    """
+    if not any(cells[name] for name in COLUMNS[1:]):
+        return None
+    if size is None:
+        return _NO_SIZE.at(where, quote(cells["filename"]))
+    edges = [plain.number(cells[name]) for name in _EDGES]
+    odd = [f"{name} is {quote(cells[name])}" for name, edge in zip(_EDGES, edges, strict=True) if edge is None]
+    if odd:
+        return _NO_NUMBER.at(where, odd[0])
+    left, top, right, bottom = (edge for edge in edges if edge is not None)
+    width, height = size
+    return Box(
+        label=cells["class"],
+        ymin=top / height,
+        xmin=left / width,
+        ymax=bottom / height,
+        xmax=right / width,
+        index=number,
+    )
+
+
+def _picture(reading: Reading, key: str, rows: Iterable[Picture]) -> Iterator[Picture]:
+    """Yield the picture of all rows that name it, or none where it has no file."""
+    found = list(rows)
+    boxes = tuple(box for row in found for box in row.boxes)
+    if not usable_file(reading, key, boxes):
+        return
+    sizes = {row.size for row in found if row.size}
+    groups = {row.group for row in found if row.group}
+    if len(sizes) > 1 or len(groups) > 1:
+        shown = " and ".join(str(each) for each in sorted(sizes if len(sizes) > 1 else groups))
+        reading.findings.append(_UNEQUAL.at(place(key), quote(shown)))
+    sides = {row.split for row in found} - {""} or {layout.side_of_path(key)}
+    picture = Picture(
+        key=key,
+        boxes=boxes,
+        split=layout.one_side(reading, key, sides),
+        size=next(iter(sizes), None),
+        group=next(iter(groups), ""),
+    )
+    note_background(reading, picture)
+    yield picture

@@ -1,0 +1,264 @@
+"""One job done: the pictures of a shard read, checked, changed where they must be, written, and accounted for.
+
+A shard and its account take their names when they are whole, the account last, so that a run that was stopped
+anywhere goes on from what is there. An account names its job by digest: what was made of other data or by other
+policies does not count.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from . import examples, images, jobs, records
+from .dataset import Box, Picture, spelled
+from .findings import Change, Finding, Rule, place
+from .images import ImageError, ImageInfo
+from .jobs import Job
+from .jpeg import Data
+from .mend import speck_finding, specks
+from .policies import Policies
+from .runtime.state import leave
+from .sources import Reader, broken
+
+ENDING = ".record"
+JOB, ACCOUNT = ".job", ".json"
+"""Endings of the files of a job and of its account."""
+
+_TURNED_VIEW = Rule(
+    "IMG103",
+    "error",
+    "a picture carries an Exif orientation, so it is not known in which view its boxes were drawn",
+    "make the bundle with --exif apply if they were drawn on the upright view, as browsers since 2020 show it, "
+    "or with --exif ignore if on the stored pixels",
+)
+_OTHER_SIZE = Rule(
+    "IMG104",
+    "error",
+    "a picture is not of the size that the annotations record",
+    "find out which picture the boxes were drawn on",
+)
+_ODD = Rule("IMG111", "info", "a picture's file is odd, though its pixels are whole")
+
+_CODES = {"transcoded": "IMG102", "turned": "IMG103", "shrunk": "IMG106"}
+
+
+Smallest = tuple[float, str, int, str, float, float]
+
+
+@dataclass(kw_only=True, slots=True)
+class Account:
+    """What became of the pictures of one shard, or of several.
+
+    Attributes:
+        keys: of the pictures written, in order.
+        background: how many of them have no box.
+        classes: boxes of each label.
+        max_boxes: most boxes in one picture.
+        smallest: the box that covers the least of its picture, first by that share: share, key, index, label, and
+            width and height in pixels; None without boxes.
+        extent: least and most width, least and most height in pixels; None without pictures.
+        ledger: what was changed or left out.
+        findings: what is wrong or odd.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    background: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    max_boxes: int = 0
+    smallest: Smallest | None = None
+    extent: tuple[int, int, int, int] | None = None
+    ledger: list[Change] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def make_named(name: str, tell: Callable[[int], None], *, root: str, work: Path) -> None:
+    """Make the shard of a job that lies in the workshop, as `make` does."""
+    make(jobs.parse((work / f"{name}{JOB}").read_bytes()), root, work, tell)
+
+
+def make(job: Job, root: str, work: Path, tell: Callable[[int], None]) -> None:
+    """Make one shard and its account, unless they are there and sound.
+
+    Args:
+        job: what to do.
+        root: the dataset's folder.
+        work: takes the account; the shard goes into the folder `out` in it.
+        tell: told the bytes of each picture when it is done.
+
+    Raises:
+        OdbuildError: a picture changed since it was surveyed.
+        OSError: the shard cannot be written.
+    """
+    if _is_made(job, work):
+        tell(sum(source.length for _, source in job.pictures()))
+        return
+    account = Account()
+    reader = Reader(root)
+    unfinished = work / f"{job.name}.part"
+    unfinished.unlink(missing_ok=True)
+    with records.Writer(unfinished) as writer:
+        for picture, source in job.pictures():
+            try:
+                _add(job, picture, reader.read(source), account, writer)
+            except ImageError as error:
+                account.findings.append(broken(error).at(place(picture.key)))
+            tell(source.length)
+        written = writer.shard()
+    unfinished.rename(_path(job.name, work))
+    _save(job, work, written, account)
+
+
+def collect(name: str, work: Path) -> tuple[records.Shard, Account]:
+    """Return a shard that was made, and its account."""
+    saved = _saved(name, work)
+    return records.Shard(path=_path(name, work), **saved["shard"]), _account(saved["account"])
+
+
+def _is_made(job: Job, work: Path) -> bool:
+    try:
+        saved = _saved(job.name, work)
+        with _path(job.name, work).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return False
+    return (job.digest, digest) == (saved["job"], saved["shard"]["sha256"])
+
+
+def _add(job: Job, picture: Picture, data: Data, account: Account, writer: records.Writer) -> None:
+    """Write one picture and book it.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    policies = job.policies
+    prepared = images.prepare(
+        data,
+        turn=policies.exif == "apply",
+        formats=policies.formats,
+        max_side=policies.max_side,
+        check=policies.check,
+    )
+    account.findings += _oddities(picture, prepared.source, policies)
+    picture, lost = specks(picture, *_upright(prepared))
+    for box in lost:
+        _book_speck(account, picture.key, box, policies)
+    if not picture.boxes and policies.negatives == "drop":
+        account.ledger.append(dropped("picture", place(picture.key), "ANN003", "no box"))
+        return
+    for action in prepared.changes:
+        seen = f"{prepared.source.format}, {_by(prepared.source)}, orientation {prepared.source.orientation}"
+        where = place(picture.key)
+        account.ledger.append(Change(action=action, what="picture", where=where, code=_CODES[action], value=seen))
+    info = prepared.info
+    example = examples.Example(
+        key=picture.key,
+        encoded=prepared.data,
+        format=info.format,
+        width=info.width,
+        height=info.height,
+        boxes=picture.boxes,
+        ids=tuple([job.ids[box.label] for box in picture.boxes]),
+    )
+    writer.add(examples.pieces(example))
+    _count(account, picture, info)
+
+
+def dropped(what: Literal["picture", "box"], where: str, code: str, value: str) -> Change:
+    """Return the ledger's line for what was left out."""
+    return Change(action="dropped", what=what, where=where, code=code, value=value)
+
+
+def _oddities(picture: Picture, info: ImageInfo, policies: Policies) -> Iterator[Finding]:
+    stored = info.width, info.height
+    if info.orientation != 1 and policies.exif == "fail" and picture.boxes:
+        yield _TURNED_VIEW.at(place(picture.key), f"orientation {info.orientation}")
+    if picture.size not in (None, stored, stored if info.orientation == 1 else stored[::-1]):
+        recorded = " x ".join(map(str, picture.size or ()))
+        yield _OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {_by(info)}")
+    for warning in info.warnings:
+        yield _ODD.at(place(picture.key), warning)
+
+
+def _upright(prepared: images.Prepared) -> tuple[int, int]:
+    """Return width and height of the picture in the view that its boxes are fractions of, not yet shrunk."""
+    source = prepared.source
+    turned = "turned" in prepared.changes and source.orientation >= images.FIRST_SIDEWAYS
+    return (source.height, source.width) if turned else (source.width, source.height)
+
+
+def _by(info: ImageInfo) -> str:
+    return f"{info.width} x {info.height}"
+
+
+def _book_speck(account: Account, key: str, box: Box, policies: Policies) -> None:
+    where = place(key, box.index)
+    account.findings.append(speck_finding(where, spelled(box), policies.boxes))
+    account.ledger.append(dropped("box", where, "BOX202", spelled(box)))
+
+
+def _count(account: Account, picture: Picture, info: ImageInfo) -> None:
+    width, height = info.width, info.height
+    account.keys.append(picture.key)
+    account.background += not picture.boxes
+    account.max_boxes = max(account.max_boxes, len(picture.boxes))
+    account.extent = _wider(account.extent, (width, width, height, height))
+    for box in picture.boxes:
+        account.classes[box.label] += 1
+        across, down = box.xmax - box.xmin, box.ymax - box.ymin
+        found = (across * down, picture.key, box.index, box.label, across * width, down * height)
+        account.smallest = found if account.smallest is None else min(account.smallest, found)
+
+
+def _wider(one: tuple[int, int, int, int] | None, other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    if one is None:
+        return other
+    return min(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), max(one[3], other[3])
+
+
+def add(total: Account, account: Account) -> None:
+    """Add the numbers and findings of another shard to a total, not its keys and ledger, which may be long."""
+    total.background += account.background
+    total.classes += account.classes
+    total.max_boxes = max(total.max_boxes, account.max_boxes)
+    total.smallest = min(filter(None, (total.smallest, account.smallest)), default=None)
+    total.extent = _wider(total.extent, account.extent) if account.extent else total.extent
+    total.findings += account.findings
+
+
+def _save(job: Job, work: Path, shard: records.Shard, account: Account) -> None:
+    saved = {
+        "job": job.digest,
+        "shard": {"count": shard.count, "bytes": shard.bytes, "sha256": shard.sha256},
+        "account": account,
+    }
+    leave(work / f"{job.name}{ACCOUNT}", json.dumps(saved, default=_fields))
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+def _saved(name: str, work: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = json.loads((work / f"{name}{ACCOUNT}").read_text(encoding="utf-8"))
+    return saved
+
+
+def _account(saved: dict[str, Any]) -> Account:
+    return Account(
+        **{
+            **saved,
+            "classes": Counter(saved["classes"]),
+            "smallest": saved["smallest"] and tuple(saved["smallest"]),
+            "extent": saved["extent"] and tuple(saved["extent"]),
+            "ledger": [Change(**change) for change in saved["ledger"]],
+            "findings": [Finding(**finding) for finding in saved["findings"]],
+        }
+    )
+
+
+def _path(name: str, work: Path) -> Path:
+    return work / "out" / f"{name}{ENDING}"

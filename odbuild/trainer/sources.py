@@ -1,0 +1,203 @@
+"""The bytes of pictures: told apart at little cost, read into one buffer, and never taken where they changed."""
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+from .dataset import Dataset, Picture
+from .errors import OdbuildError
+from .findings import Finding, Rule, place, quote
+from .images import ImageError
+
+MOST_BYTES = 1 << 29
+"""Size of a picture's file that is still opened; a record must stay below the 2 GB of a protobuf message."""
+
+SAMPLE = 4096
+"""Bytes from the middle of a picture, coded pixels as a rule, that tell it from others of the same size."""
+
+PRINT_BYTES = 16
+"""Length of a fingerprint."""
+
+_DUPLICATE = Rule("IMG108", "warning", "a picture is the same file as another", "delete one of them")
+
+
+class Source(NamedTuple):
+    """Where the bytes of one picture lie, and how their file looked when they were surveyed.
+
+    Attributes:
+        file: path below the dataset's root, with `/`.
+        offset: first byte of the picture in it.
+        length: bytes of the picture.
+        size: bytes of the file.
+        changed: when the file was last written, in nanoseconds.
+        inode: its number in the file system.
+    """
+
+    file: str
+    offset: int
+    length: int
+    size: int
+    changed: int
+    inode: int
+
+
+@dataclass(kw_only=True, slots=True)
+class Survey:
+    """What is known of all files before they are read; columns, because a million objects would not be small.
+
+    Attributes:
+        pictures: those whose files can be opened, sorted by key.
+        prints: the fingerprint of each: equal for equal content, and for nothing else.
+        findings: files that cannot be used, and equal files.
+    """
+
+    pictures: list[Picture] = field(default_factory=list)
+    prints: list[bytes] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    _sizes: "array[int]" = field(default_factory=lambda: array("q"))
+    _changed: "array[int]" = field(default_factory=lambda: array("q"))
+    _inodes: "array[int]" = field(default_factory=lambda: array("Q"))
+
+    def source(self, index: int) -> Source:
+        """Return where the bytes of one picture lie."""
+        picture, size = self.pictures[index], self._sizes[index]
+        file, offset, length = _spot(picture, size)
+        return Source(file, offset, length, size, self._changed[index], self._inodes[index])
+
+    def length(self, index: int) -> int:
+        """Return the bytes of one picture."""
+        span = self.pictures[index].span
+        return self._sizes[index] if span is None else span.length
+
+    def add(self, picture: Picture, status: os.stat_result, content: bytes) -> None:
+        """Take up a picture whose fingerprint is that of these bytes and of its length."""
+        self.pictures.append(picture)
+        self._sizes.append(status.st_size)
+        self._changed.append(status.st_mtime_ns)
+        self._inodes.append(status.st_ino)
+        self.prints.append(_print(b"%d:" % self.length(len(self.pictures) - 1) + content))
+
+
+def survey(dataset: Dataset) -> Survey:
+    """Look at every picture's file without reading it: its size, its dates, and a sample of its content.
+
+    Samples that are equal are proven by reading the files whole. Equal files share a fingerprint, which stays what
+    it was; different ones whose samples agree, such as drawings on a white ground, get one of their whole content.
+    """
+    seen = Survey()
+    root = f"{dataset.root}/"
+    for picture in dataset.pictures:
+        try:
+            _look(seen, root, picture)
+        except ImageError as error:
+            seen.findings.append(broken(error).at(place(picture.key)))
+    _tell_apart(seen, root)
+    return seen
+
+
+def broken(error: ImageError) -> Rule:
+    """Return the rule that a picture breaks which cannot be used."""
+    return Rule(error.code, "error", error.message, error.fix)
+
+
+class Reader:
+    """Reads pictures into one buffer, which the next picture takes over."""
+
+    def __init__(self, root: str) -> None:
+        self._root = f"{root}/"
+        self._buffer = memoryview(bytearray(1 << 20))
+
+    def read(self, source: Source) -> memoryview:
+        """Return the bytes of a picture, until the next one is read.
+
+        Raises:
+            OdbuildError: they are not what was surveyed.
+        """
+        path = self._root + source.file
+        if len(self._buffer) < source.length:
+            self._buffer = memoryview(bytearray(source.length))
+        view = self._buffer[: source.length]
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                done = _fill(file, view, source.offset)
+                status = os.fstat(file)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise OdbuildError(
+                f"{path} changed while it was converted: {error.strerror}. Convert again."
+            ) from error
+        now = (done, status.st_size, status.st_mtime_ns, status.st_ino)
+        if now != (source.length, source.size, source.changed, source.inode):
+            raise OdbuildError(f"{path} changed while it was converted. Convert again.")
+        return view
+
+
+def _look(seen: Survey, root: str, picture: Picture) -> None:
+    span = picture.span
+    try:
+        file = os.open(root + (picture.key if span is None else span.file), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(file)
+            _, offset, length = _spot(picture, status.st_size)
+            if length > MOST_BYTES:
+                raise ImageError("IMG106", f"the file is larger than {MOST_BYTES:,} bytes", "shrink it")
+            sample = min(SAMPLE, length)
+            content = os.pread(file, sample, offset + (length - sample) // 2)
+        finally:
+            os.close(file)
+    except OSError as error:
+        why = f"the file cannot be read: {error.strerror}"
+        raise ImageError("IMG101", why, "make it readable") from error
+    seen.add(picture, status, content)
+
+
+def _spot(picture: Picture, size: int) -> tuple[str, int, int]:
+    """Return file, offset and length of a picture whose file has that size."""
+    span = picture.span
+    return (picture.key, 0, size) if span is None else (span.file, span.offset, span.length)
+
+
+def _fill(file: int, view: memoryview, offset: int) -> int:
+    """Read until the view is full or the file ends, and return the bytes read."""
+    done = os.preadv(file, [view], offset)
+    while 0 < done < len(view):
+        more = os.preadv(file, [view[done:]], offset + done)
+        if not more:
+            break
+        done += more
+    return done
+
+
+def _tell_apart(seen: Survey, root: str) -> None:
+    """Give files whose samples agree but which differ fingerprints of their own, and book those that are equal."""
+    reader = Reader(root.removesuffix("/"))
+    for alike in _alike(seen.prints):
+        whole = [hashlib.sha256(reader.read(seen.source(index))).digest() for index in alike]
+        first: dict[bytes, int] = {}
+        for index, digest in zip(alike, whole, strict=True):
+            other = first.setdefault(digest, index)
+            if other != index:
+                same = f"same as {quote(seen.pictures[other].key)}"
+                seen.findings.append(_DUPLICATE.at(place(seen.pictures[index].key), same))
+        if len(first) > 1:
+            for index, digest in zip(alike, whole, strict=True):
+                seen.prints[index] = _print(digest)
+
+
+def _alike(prints: Sequence[bytes]) -> Iterator[list[int]]:
+    """Yield the places of fingerprints that stand more than once."""
+    order = sorted(range(len(prints)), key=prints.__getitem__)
+    for _, places in groupby(order, key=prints.__getitem__):
+        same = list(places)
+        if len(same) > 1:
+            yield same
+
+
+def _print(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:PRINT_BYTES]

@@ -1,0 +1,319 @@
+import tempfile
+from pathlib import Path
+
+import pictures
+import pytest
+import strategies
+import yaml
+from formats import put, whole, yolo_line
+from hypothesis import given
+from hypothesis import strategies as st
+
+from odbuild.trainer import findings, readers
+from odbuild.trainer.dataset import Box, Dataset, Picture, SplitName
+from odbuild.trainer.errors import OdbuildError
+from odbuild.trainer.findings import Finding
+from odbuild.trainer.readers import yolo
+
+JPEG = pictures.jpeg(40, 20)
+YAML = "train: images\nnames: [cat, dog]\n"
+LINE = "1 0.5 0.25 0.5 0.125\n"
+FOUND = Box(label="dog", ymin=0.1875, xmin=0.25, ymax=0.3125, xmax=0.75)
+WORDS: dict[SplitName, str] = {"train": "train", "validation": "val", "test": "test", "": "unsplit"}
+
+
+def _codes(found: list[Finding]) -> list[tuple[str, str, str]]:
+    """Return what matters, without the notes on backgrounds."""
+    return [(it.code, it.where, it.value) for it in found if (it.code, it.severity) != ("ANN003", "info")]
+
+
+def _read(folder: Path, *lines: str, **files: str) -> tuple[Dataset, list[tuple[str, str, str]]]:
+    """Read a data set of one picture with these lines of labels."""
+    put(folder, {"data.yaml": YAML, "images/a.jpg": JPEG, "labels/a.txt": "".join(lines), **files})
+    data, found = readers.read(folder)
+    assert data.format == "yolo"
+    assert whole(data)
+    return data, _codes(found)
+
+
+def _edges(picture: Picture) -> list[tuple[object, ...]]:
+    (there,) = strategies.rounded([picture])
+    return [(box.label, box.ymin, box.xmin, box.ymax, box.xmax) for box in there.boxes]
+
+
+def _spelled(word: str, form: str, keys: list[str]) -> dict[str, str]:
+    """Return the files, `data.yaml` aside, by which a form names the pictures of a side, and there its field."""
+    if form == "list":
+        return {word: f"{word}.txt", f"{word}.txt": "".join(f"./{key}\n" for key in keys)}
+    return {word: {"outer": f"../{word}/images", "inner": f"./images/{word}/"}[form]}
+
+
+@given(data=st.data(), form=st.sampled_from(["outer", "inner", "list"]), told=st.booleans())
+def test_boxes_are_those_written(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, form: str, *, told: bool
+) -> None:
+    source = data.draw(strategies.datasets(tmp_path_factory.mktemp("source")))
+    root = Path(tempfile.mkdtemp(dir=source.root))
+    keys = {}
+    for picture in source.pictures:
+        word = WORDS[picture.split]
+        key = f"{word}/images/{picture.key}" if form == "outer" else f"images/{word}/{picture.key}"
+        lines = [yolo_line(source.declared.index(box.label), box) for box in picture.boxes]
+        labels = key.replace("images/", "labels/", 1).removesuffix(".jpg") + ".txt"
+        put(root, {key: source.path(picture).read_bytes(), **({labels: "\n".join(lines)} if lines else {})})
+        keys[key] = picture
+    config: dict[str, object] = {"nc": len(source.declared), "names": list(source.declared)}
+    for word in {WORDS[picture.split] for picture in source.pictures} if told else ():
+        spelled = _spelled(word, form, [key for key, it in keys.items() if WORDS[it.split] == word])
+        config[word] = spelled.pop(word)
+        put(root, spelled)
+    put(root, {"data.yaml": yaml.safe_dump(config, allow_unicode=True)})
+    if form == "outer" and not told and any(not picture.split for picture in source.pictures):
+        return
+    read, found = readers.read(root)
+    assert (read.format, read.declared) == ("yolo", source.declared)
+    assert not findings.errors(found)
+    assert {picture.key for picture in read.pictures} == set(keys)
+    for picture in read.pictures:
+        assert picture.split == keys[picture.key].split
+        assert _edges(picture) == _edges(keys[picture.key])
+    assert whole(read)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "[cat, dog]",
+        "\n- cat\n- dog",
+        "{0: cat, 1: dog}",
+        "\n  1: dog\n  0: cat",
+        '{"0": cat, "1": "dog"}',
+        "['cat', dog]",
+    ],
+)
+def test_names_are_a_list_or_a_mapping(tmp_path: Path, names: str) -> None:
+    data, found = _read(tmp_path, LINE, **{"data.yaml": f"train: images\nnames: {names}\n"})
+    assert data.declared == ("cat", "dog")
+    assert data.pictures[0].boxes == (FOUND,)
+    assert not found
+
+
+def test_names_that_yaml_takes_for_other_things_stay_names(tmp_path: Path) -> None:
+    data, _ = _read(tmp_path, LINE, **{"data.yaml": "train: images\nnames: [no, on, 1.0, ~, 2020-01-01, 0x1]\n"})
+    assert data.declared == ("no", "on", "1.0", "~", "2020-01-01", "0x1")
+
+
+@pytest.mark.parametrize(
+    ("files", "labels"),
+    [
+        (["data.yaml"], "train/labels/a.txt"),
+        (["classes.txt"], "train/labels/a.txt"),
+        (["train/labels/classes.txt"], "train/labels/a.txt"),
+        (["train/_darknet.labels"], "train/images/a.txt"),
+        (["obj.names"], "train/images/a.txt"),
+        (["obj.data", "lists.txt", "some.names"], "train/labels/a.txt"),
+    ],
+)
+def test_classes_are_named_in_many_ways(tmp_path: Path, files: list[str], labels: str) -> None:
+    known = {
+        "data.yaml": "names: [cat, dog]\n",
+        "obj.data": "classes = 2\ntrain = data/lists.txt\nnames = data/some.names\nbackup = backup/\n",
+        "lists.txt": "data/train/images/a.jpg\n",
+    }
+    put(tmp_path, {"train/images/a.jpg": JPEG, labels: LINE})
+    data, found = readers.read(put(tmp_path, {name: known.get(name, "cat\r\ndog\r\n") for name in files}))
+    assert data.format == "yolo"
+    (picture,) = data.pictures
+    assert (picture.key, picture.split, picture.boxes) == ("train/images/a.jpg", "train", (FOUND,))
+    assert not _codes(found)
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "key"),
+    [
+        ("", "images/train", "images/train/a.jpg"),
+        ("", "../train/images", "train/images/a.jpg"),
+        ("", "./images/train/", "images/train/a.jpg"),
+        ("", "images\\train", "images/train/a.jpg"),
+        ("", "/content/some/images/train", "images/train/a.jpg"),
+        ("../datasets/some", "images/train", "images/train/a.jpg"),
+        ("/home/me/some", "images/train", "images/train/a.jpg"),
+        ("more", "images", "more/images/a.jpg"),
+        ("", ".", "a.jpg"),
+        ("", "../../../../images/train", "images/train/a.jpg"),
+    ],
+)
+def test_paths_lead_to_what_lies_below_the_root(tmp_path: Path, base: str, path: str, key: str) -> None:
+    config = f"path: {base}\ntrain: {path}\nnames: [cat]\n"
+    data, _ = readers.read(put(tmp_path / "some", {key: JPEG, "data.yaml": config}))
+    assert [(it.key, it.split) for it in data.pictures] == [(key, "train")]
+
+
+def test_nothing_outside_is_looked_at(tmp_path: Path) -> None:
+    put(tmp_path / "train/images", {"a.jpg": JPEG})
+    root = put(
+        tmp_path / "some",
+        {"data.yaml": "train: ../train/images\nval: images\nnames: [cat]\n", "images/b.jpg": JPEG},
+    )
+    data, found = readers.read(root)
+    assert [picture.key for picture in data.pictures] == ["images/b.jpg"]
+    assert _codes(found) == [("ANN002", "data.yaml", 'train: "../train/images"')]
+    (root / "images/b.jpg").unlink()
+    (root / "images").rmdir()
+    with pytest.raises(OdbuildError, match=r'names "../train/images", "images", but nothing of it is here'):
+        readers.read(root)
+
+
+def test_a_picture_without_labels_is_background(tmp_path: Path) -> None:
+    data, found = _read(tmp_path, LINE, **{"images/b.jpg": "", "images/c.jpg": "", "labels/c.txt": "\n \n"})
+    assert [len(picture.boxes) for picture in data.pictures] == [1, 0, 0]
+    assert not found
+
+
+def test_labels_without_a_picture_are_told_and_booked(tmp_path: Path) -> None:
+    files = {
+        "labels/b.txt": LINE * 2,
+        "labels/readme.txt": "about",
+        "images/B.jpg": "",
+        "labels/classes.txt": LINE,
+    }
+    data, found = _read(tmp_path, LINE, **files)
+    assert [picture.key for picture in data.pictures] == ["images/B.jpg", "images/a.jpg"]
+    assert found == [("ANN002", 'annotations["images/b.jpg"]', 'did you mean "B.jpg"?')]
+    assert (data.keys, data.drawn) == (3, 3)
+
+
+def test_pictures_that_no_side_names_are_told_and_booked(tmp_path: Path) -> None:
+    config = "train: images/train\nnames: [cat, dog]\n"
+    data, found = _read(tmp_path, **{"data.yaml": config, "images/train/b.jpg": "", "labels/train/b.txt": LINE})
+    assert [picture.key for picture in data.pictures] == ["images/train/b.jpg"]
+    assert found == [("ANN003", 'annotations["images/a.jpg"]', "")]
+
+
+def test_a_picture_on_two_sides_trains(tmp_path: Path) -> None:
+    data, found = _read(tmp_path, LINE, **{"data.yaml": "val: images\ntrain: images\nnames: [cat, dog]\n"})
+    assert [picture.split for picture in data.pictures] == ["train"]
+    assert found == [("SPL402", 'annotations["images/a.jpg"]', "train, validation")]
+
+
+def test_polygons_become_boxes_and_that_is_booked(tmp_path: Path) -> None:
+    data, found = _read(tmp_path, LINE, "1 0.25 0.1875 0.75 0.25 0.5 0.3125\n")
+    assert [box for picture in data.pictures for box in picture.boxes] == [FOUND, FOUND]
+    assert found == [("ANN001", "labels/a.txt:2", "")]
+    assert [(it.action, it.where) for it in data.ledger] == [("boxed", 'annotations["images/a.jpg"][1]')]
+
+
+def test_keypoints_are_no_polygons(tmp_path: Path) -> None:
+    config = "train: images\nkpt_shape: [2, 3]\nnames: [cat, dog]\n"
+    line = LINE.strip() + " 0.9 0.9 2 0.1 0.1 1\n"
+    data, found = _read(tmp_path, line, **{"data.yaml": config})
+    assert data.pictures[0].boxes == (FOUND,)
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "value"),
+    [
+        ("1 0.5 0.25 0.5", "ANN001", "4 columns"),
+        ("1 0.5 0.25 0.5 0.125 0.9", "ANN001", "6 columns"),
+        ("1", "ANN001", "1 columns"),
+        ("2 0.5 0.25 0.5 0.125", "LBL301", '"2"'),
+        ("-1 0.5 0.25 0.5 0.125", "LBL301", '"-1"'),
+        ("1.5 0.5 0.25 0.5 0.125", "LBL301", '"1.5"'),
+        ("dog 0.5 0.25 0.5 0.125", "LBL301", '"dog"'),
+        ("1 0.5 0,25 0.5 0.125", "ANN007", '"0,25"'),
+        ("1 0.5 nan 0.5 0.125", "ANN007", '"nan"'),
+        ("1 0.5 1e999 0.5 0.125", "ANN007", '"1e999"'),
+        ("1 0.5 12 0.5 0.125", "ANN007", '"12"'),
+        ("1 1 1 2 2 3 300", "ANN007", '"2"'),
+    ],
+)
+def test_odd_lines_are_errors_at_their_place(tmp_path: Path, line: str, code: str, value: str) -> None:
+    data, found = _read(tmp_path, "\n", LINE, f"{line}\r\n")
+    assert found == [(code, "labels/a.txt:3", value)]
+    assert [box.index for box in data.pictures[0].boxes] == [1]
+    assert data.drawn == 2
+
+
+@pytest.mark.parametrize("line", ["1.0 0.5 0.25 0.5 0.125", "01\t5e-1 .25 +0.5 0.125 "])
+def test_plain_numbers_in_any_form_are_read(tmp_path: Path, line: str) -> None:
+    data, found = _read(tmp_path, line)
+    assert data.pictures[0].boxes == (FOUND,)
+    assert not found
+
+
+def test_boxes_are_not_judged(tmp_path: Path) -> None:
+    data, found = _read(tmp_path, "0 0.5 0.5 0 0\n", "0 0.5 0.5 -0.5 0.5\n", "0 1 1 1 1\n")
+    assert [(box.xmin, box.xmax) for box in data.pictures[0].boxes] == [(0.5, 0.5), (0.75, 0.25), (0.5, 1.5)]
+    assert not found
+
+
+def test_labels_that_are_no_text_lose_their_picture(tmp_path: Path) -> None:
+    put(tmp_path, {"labels/b.txt": b"\xff", "images/b.jpg": JPEG, "secret": LINE, "images/c.jpg": JPEG})
+    (tmp_path / "labels/c.txt").symlink_to("/etc/hostname")
+    data, found = _read(tmp_path, LINE)
+    assert [picture.key for picture in data.pictures] == ["images/a.jpg"]
+    assert [row[0] for row in found] == ["ANN001", "ANN005"]
+    assert "b.txt is not UTF-8: byte 0 is 0xff" in found[0][2]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("names: [cat\ntrain: images", "not valid YAML in line 2"),
+        ("names: *a", "not valid YAML in line 1"),
+        ("names: \0", "characters that YAML does not allow"),
+        ("names: " + "[" * 100_000, "nested too deeply"),
+        ("names: cat", "neither a list of names nor a mapping"),
+        ("names: []", "neither a list of names nor a mapping"),
+        ("names: [[cat]]", "neither a list of names nor a mapping"),
+        ("names: {cat: 0}", "neither a list of names nor a mapping"),
+        ("names: {0: cat, 00: dog}", "gives two names to one number"),
+        ("names: [cat]\ntrain: {a: b}", "train is neither a text nor a list of texts"),
+        ("- a\nnames: b", "not valid YAML in line 2"),
+        ("|\n names:\nnames: b", "not valid YAML"),
+        ("a: 1\nnames: !!python/object/apply:os.system [echo]\ntrain: nowhere", "nothing of it is here"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [cat]\ntrain: [*b, *b]", "neither a text nor a list of texts"),
+        ("names: [a]\n" + "#" * (1 << 20), "larger than 1,048,576 bytes"),
+    ],
+)
+def test_broken_and_hostile_configs_end_in_one_sentence(tmp_path: Path, config: str, message: str) -> None:
+    with pytest.raises(OdbuildError, match=message) as caught:
+        readers.read(put(tmp_path, {"data.yaml": config, "images/a.jpg": JPEG}))
+    assert len(str(caught.value)) < 600
+
+
+def test_a_wrong_count_of_classes_is_an_error(tmp_path: Path) -> None:
+    _, found = _read(tmp_path, LINE, **{"data.yaml": f"{YAML}nc: 3\n"})
+    assert found == [("ANN001", "data.yaml: nc", '"3" for 2 names')]
+
+
+def test_without_names_it_says_how_to_give_them(tmp_path: Path) -> None:
+    with pytest.raises(OdbuildError, match=r"nothing names its classes. Write classes.txt"):
+        readers.read(put(tmp_path, {"images/a.jpg": JPEG, "labels/a.txt": LINE}))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"images/a.jpg": JPEG, "labels/a.txt": "some text\n"},
+        {"classes.txt": "cat\n"},
+        {"a.yaml": "version: 3\n"},
+        {"a.txt": LINE},
+    ],
+)
+def test_other_folders_are_not_recognised(tmp_path: Path, files: dict[str, str | bytes]) -> None:
+    assert not yolo.recognise(put(tmp_path, files))
+
+
+@given(text=st.text("0123456789. -e\n\tnaif+", max_size=60))
+def test_any_labels_are_read_or_an_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    data, _ = _read(tmp_path_factory.mktemp("any"), text)
+    assert all(abs(edge) < 3 for it in data.pictures for box in it.boxes for edge in (box.xmin, box.ymax))
+
+
+def test_the_real_data(shared: Path) -> None:
+    data, found = readers.read(shared / "data/cones_cubes_yolo")
+    assert (len(data.pictures), data.drawn, data.declared, data.ledger) == (187, 435, ("cone", "cube"), ())
+    assert {picture.split for picture in data.pictures} == {"validation", "test"}
+    assert [(it.code, it.severity, it.value) for it in found] == [("ANN002", "info", 'train: "../train/images"')]
