@@ -71,7 +71,7 @@ class Picture:
     """
 
     key: str
-    boxes: tuple[Box, ...]
+    boxes: Sequence[Box]
     split: SplitName = ""
     size: tuple[int, int] | None = None
     group: str = ""
@@ -108,9 +108,15 @@ class Dataset:
         return self.root / (picture.key if picture.span is None else picture.span.file)
 
 
+def labels_of(picture: Picture) -> Iterable[str]:
+    """Return the class of each box; packed boxes tell it without being made."""
+    told = getattr(picture.boxes, "labels", None)
+    return told() if told else [box.label for box in picture.boxes]
+
+
 def used_labels(declared: Sequence[str], pictures: Iterable[Picture]) -> tuple[str, ...]:
     """Return the classes that have a box: those declared in their declared order, then the others sorted."""
-    used = {box.label for picture in pictures for box in picture.boxes}
+    used = {label for picture in pictures for label in labels_of(picture)}
     first = [label for label in dict.fromkeys(declared) if label in used]
     return (*first, *sorted(used.difference(first)))
 

@@ -43,6 +43,71 @@ class _Columns:
         self.starts.append(len(self.marks))
 
 
+class Boxes(Sequence[Box]):
+    """The boxes of one packed picture, made when they are asked for; equal to any sequence of equal boxes."""
+
+    __slots__ = ("_columns", "_first", "_last", "_names")
+
+    def __init__(self, columns: _Columns, names: Sequence[str], first: int, last: int) -> None:
+        self._columns = columns
+        self._names = names
+        self._first = first
+        self._last = last
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def __iter__(self) -> Iterator[Box]:
+        columns, first, last = self._columns, self._first, self._last
+        edges = columns.edges[4 * first : 4 * last]
+        rows = zip(
+            columns.labels[first:last],
+            edges[0::4],
+            edges[1::4],
+            edges[2::4],
+            edges[3::4],
+            columns.indices[first:last],
+            columns.marks[first:last],
+            strict=True,
+        )
+        for label, ymin, xmin, ymax, xmax, index, mark in rows:
+            yield Box(
+                label=self._names[label],
+                ymin=ymin,
+                xmin=xmin,
+                ymax=ymax,
+                xmax=xmax,
+                index=index,
+                difficult=bool(mark & _DIFFICULT),
+                crowd=bool(mark & _CROWD),
+            )
+
+    @overload
+    def __getitem__(self, index: int) -> Box: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Box, ...]: ...
+    def __getitem__(self, index: int | slice) -> Box | tuple[Box, ...]:
+        """Return a box, made anew, or some of them."""
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def __reduce__(self) -> tuple[type, tuple[list[Box]]]:
+        """Let one picture be sent to another process without all the others."""
+        return tuple, (list(self),)
+
+    def labels(self) -> Iterator[str]:
+        """Return the label of each box, without making the boxes."""
+        return map(self._names.__getitem__, self._columns.labels[self._first : self._last])
+
+
 class Pictures(Sequence[Picture]):
     """Pictures as a sequence, equal to any other of equal pictures."""
 
@@ -95,23 +160,8 @@ class Pictures(Sequence[Picture]):
         span = None
         if file is not None:
             span = Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
-        boxes = tuple(map(self._box, range(columns.starts[row], columns.starts[row + 1])))
+        boxes = Boxes(columns, self._names, columns.starts[row], columns.starts[row + 1])
         return Picture(key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=span)
-
-    def _box(self, row: int) -> Box:
-        columns = self._columns
-        ymin, xmin, ymax, xmax = columns.edges[4 * row : 4 * row + 4]
-        mark = columns.marks[row]
-        return Box(
-            label=self._names[columns.labels[row]],
-            ymin=ymin,
-            xmin=xmin,
-            ymax=ymax,
-            xmax=xmax,
-            index=columns.indices[row],
-            difficult=bool(mark & _DIFFICULT),
-            crowd=bool(mark & _CROWD),
-        )
 
 
 def pack(pictures: Iterable[Picture]) -> Pictures:

@@ -160,7 +160,7 @@ def _add(job: Job, picture: Picture, data: Data, account: Account, writer: recor
         format=info.format,
         width=info.width,
         height=info.height,
-        boxes=picture.boxes,
+        boxes=tuple(picture.boxes),
         ids=tuple([job.ids[box.label] for box in picture.boxes]),
     )
     writer.add(examples.pieces(example))

@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from ..dataset import Dataset, used_labels
+from ..dataset import Dataset, labels_of, used_labels
 from ..findings import Finding, Rule, quote
 from .catalogue import rule
 from .data import Data
@@ -136,7 +136,7 @@ def odd_name(data: Data) -> Iterator[Finding]:
 
 
 def _counts(data: Data) -> Counter[str]:
-    return Counter(box.label for _, box in data.boxes())
+    return Counter(label for picture in data.dataset.pictures for label in labels_of(picture))
 
 
 def _near(label: str, known: Iterable[str]) -> str:

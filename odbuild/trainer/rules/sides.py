@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from ..dataset import Picture, used_labels
+from ..dataset import Picture, labels_of, used_labels
 from ..findings import Finding, Rule, place, quote
 from ..split import FEW_VALIDATION, check
 from .catalogue import rule
@@ -54,7 +54,7 @@ def missing(data: Data) -> Iterator[Finding]:
         yield from (found for found in check(data.split, labels) if found.code == "SPL401")
         return
     for name, side in (("train", data.split.train), ("validation", data.split.validation)):
-        held = {box.label for picture in side for box in picture.boxes}
+        held = {label for picture in side for label in labels_of(picture)}
         if side:
             yield from (_MISSING.at(name, quote(label)) for label in labels if label not in held)
 
