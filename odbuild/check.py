@@ -411,7 +411,7 @@ def _folder(path: Path) -> Path:
 def _sides(dataset: Dataset, looks: Mapping[str, Look]) -> tuple[Split | None, bool]:
     """Return the sides of the source, or those that a conversion would make, and whether they are the source's."""
     pictures = pack(dataset.pictures)
-    names = [picture.split for picture in pictures.bare()]
+    names = [picture.split for picture in pictures]
     if {"train", "validation"} <= set(names):
         train, validation = ([place for place, name in enumerate(names) if name == side] for side in SIDES)
         return Split(train=pictures.chosen(train), validation=pictures.chosen(validation)), True

@@ -8,7 +8,7 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odbuild.trainer.dataset import Box, Picture, Span, used_labels
+from odbuild.trainer.dataset import Box, Picture, Span, labels_of, used_labels
 from odbuild.trainer.packed import Pictures, pack
 
 any_float = st.floats(allow_nan=False)
@@ -51,6 +51,10 @@ def test_what_is_packed_comes_out_the_same(pictures: list[Picture]) -> None:
     assert list(packed[1:3]) == pictures[1:3]
     assert list(packed.by_key()) == sorted(pictures, key=lambda picture: picture.key)
     assert used_labels((), packed) == used_labels((), pictures)
+    assert [list(labels_of(it)) for it in packed] == [[box.label for box in it.boxes] for it in pictures]
+    assert [pickle.loads(pickle.dumps(it)) for it in packed] == pictures  # noqa: S301 - its own bytes
+    assert set(packed) == set(pictures)
+    assert [it.boxes[:1] for it in packed] == [it.boxes[:1] for it in pictures]
     assert repr(packed) == repr(tuple(pictures))
     assert pickle.loads(pickle.dumps(packed)) == packed  # noqa: S301 - its own bytes
 
@@ -79,3 +83,9 @@ def _size(packed: Pictures) -> int:
     columns: Any = packed._columns
     keys = sum(map(sys.getsizeof, columns.keys))
     return keys + sum(sys.getsizeof(getattr(columns, name)) for name in columns.__slots__)
+
+
+def test_one_picture_travels_without_the_others() -> None:
+    box = Box(label="cat", ymin=0.1, xmin=0.2, ymax=0.3, xmax=0.4)
+    packed = pack(Picture(key=str(number), boxes=(box,)) for number in range(1000))
+    assert len(pickle.dumps(packed[0])) < 1000

@@ -229,7 +229,7 @@ def _example(source: Dataset, picture: Picture) -> bytes:
             format="jpeg",
             width=width,
             height=height,
-            boxes=picture.boxes,
+            boxes=tuple(picture.boxes),
             ids=tuple(source.declared.index(box.label) + 1 for box in picture.boxes),
         )
     )

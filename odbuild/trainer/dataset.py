@@ -71,7 +71,7 @@ class Picture:
     """
 
     key: str
-    boxes: tuple[Box, ...]
+    boxes: Sequence[Box]
     split: SplitName = ""
     size: tuple[int, int] | None = None
     group: str = ""
@@ -108,6 +108,12 @@ class Dataset:
         return self.root / (picture.key if picture.span is None else picture.span.file)
 
 
+def labels_of(picture: Picture) -> Iterable[str]:
+    """Return the class of each box; packed boxes tell it without being made."""
+    told = getattr(picture.boxes, "labels", None)
+    return told() if told else [box.label for box in picture.boxes]
+
+
 def in_order(declared: Sequence[str], used: Iterable[str]) -> tuple[str, ...]:
     """Return the used classes once: those declared in their declared order, then the others sorted."""
     used = set(used)
@@ -117,7 +123,7 @@ def in_order(declared: Sequence[str], used: Iterable[str]) -> tuple[str, ...]:
 
 def used_labels(declared: Sequence[str], pictures: Iterable[Picture]) -> tuple[str, ...]:
     """Return the classes that have a box, in the order that `in_order` gives them."""
-    return in_order(declared, (box.label for picture in pictures for box in picture.boxes))
+    return in_order(declared, (label for picture in pictures for label in labels_of(picture)))
 
 
 def all_labels(dataset: Dataset) -> tuple[str, ...]:

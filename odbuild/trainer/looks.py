@@ -79,7 +79,7 @@ def _looks(dataset: Dataset, check: images.Check, jobs: int) -> Iterator[Look]:
     root = str(dataset.root)
     tasks = (
         (f"{root}/{picture.key if picture.span is None else picture.span.file}", picture.span, check)
-        for picture in pack(dataset.pictures).bare()
+        for picture in dataset.pictures
     )
     if jobs == 1 or len(dataset.pictures) < FEW:
         yield from map(_look_at, tasks)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
-from .dataset import Box, Picture, Span, SplitName
+from .dataset import Box, Picture, Span, SplitName, labels_of
 
 _DIFFICULT, _CROWD = 1, 2
 
@@ -42,6 +42,71 @@ class _Columns:
             self.indices.append(box.index)
             self.marks.append(_DIFFICULT * box.difficult | _CROWD * box.crowd)
         self.starts.append(len(self.marks))
+
+
+class Boxes(Sequence[Box]):
+    """The boxes of one packed picture, made when they are asked for; equal to any sequence of equal boxes."""
+
+    __slots__ = ("_columns", "_first", "_last", "_names")
+
+    def __init__(self, columns: _Columns, names: Sequence[str], first: int, last: int) -> None:
+        self._columns = columns
+        self._names = names
+        self._first = first
+        self._last = last
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def __iter__(self) -> Iterator[Box]:
+        columns, first, last = self._columns, self._first, self._last
+        edges = columns.edges[4 * first : 4 * last]
+        rows = zip(
+            columns.labels[first:last],
+            edges[0::4],
+            edges[1::4],
+            edges[2::4],
+            edges[3::4],
+            columns.indices[first:last],
+            columns.marks[first:last],
+            strict=True,
+        )
+        for label, ymin, xmin, ymax, xmax, index, mark in rows:
+            yield Box(
+                label=self._names[label],
+                ymin=ymin,
+                xmin=xmin,
+                ymax=ymax,
+                xmax=xmax,
+                index=index,
+                difficult=bool(mark & _DIFFICULT),
+                crowd=bool(mark & _CROWD),
+            )
+
+    @overload
+    def __getitem__(self, index: int) -> Box: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Box, ...]: ...
+    def __getitem__(self, index: int | slice) -> Box | tuple[Box, ...]:
+        """Return a box, made anew, or some of them."""
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def __reduce__(self) -> tuple[type, tuple[list[Box]]]:
+        """Let one picture be sent to another process without all the others."""
+        return tuple, (list(self),)
+
+    def labels(self) -> Iterator[str]:
+        """Return the label of each box, without making the boxes."""
+        return map(self._names.__getitem__, self._columns.labels[self._first : self._last])
 
 
 class Pictures(Sequence[Picture]):
@@ -99,48 +164,26 @@ class Pictures(Sequence[Picture]):
         """Return the pictures at some places, in that order."""
         return Pictures(self._columns, array("Q", [self._rows[place] for place in places]))
 
-    def bare(self) -> Iterator[Picture]:
-        """Yield the pictures without their boxes, which is most of the work of making them."""
-        return map(self._bare, self._rows)
-
     def by_key(self) -> "Pictures":
         """Return the pictures sorted by key; those of equal keys stay in their order."""
         keys = self._columns.keys
         return Pictures(self._columns, array("Q", sorted(self._rows, key=keys.__getitem__)))
 
     def _picture(self, row: int) -> Picture:
-        starts = self._columns.starts
-        return self._bare(row, tuple(map(self._box, range(starts[row], starts[row + 1]))))
-
-    def _bare(self, row: int, boxes: tuple[Box, ...] = ()) -> Picture:
         columns = self._columns
         split, size, group, file = self._rests[columns.numbers[row]]
         span = None
         if file is not None:
             span = Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
+        boxes = Boxes(columns, self._names, columns.starts[row], columns.starts[row + 1])
         return Picture(key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=span)
-
-    def _box(self, row: int) -> Box:
-        columns = self._columns
-        ymin, xmin, ymax, xmax = columns.edges[4 * row : 4 * row + 4]
-        mark = columns.marks[row]
-        return Box(
-            label=self._names[columns.labels[row]],
-            ymin=ymin,
-            xmin=xmin,
-            ymax=ymax,
-            xmax=xmax,
-            index=columns.indices[row],
-            difficult=bool(mark & _DIFFICULT),
-            crowd=bool(mark & _CROWD),
-        )
 
 
 def count_labels(pictures: Iterable[Picture]) -> Counter[str]:
     """Return how many boxes each label has."""
     if isinstance(pictures, Pictures):
         return pictures.count_labels()
-    return Counter(box.label for picture in pictures for box in picture.boxes)
+    return Counter(label for picture in pictures for label in labels_of(picture))
 
 
 def pack(pictures: Iterable[Picture]) -> Pictures:

@@ -154,7 +154,7 @@ def _add(picture: Picture, prepared: images.Prepared, job: Job, account: Account
         format=info.format,
         width=info.width,
         height=info.height,
-        boxes=picture.boxes,
+        boxes=tuple(picture.boxes),
         ids=tuple([job.ids[box.label] for box in picture.boxes]),
     )
     writer.add(examples.pieces(example))

@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from .dataset import Picture
+from .dataset import Picture, labels_of
 from .findings import Finding, Rule, quote
 
 FEW_VALIDATION = 20
@@ -104,7 +104,7 @@ def divide(pictures: Sequence[Picture], prints: Sequence[bytes], fraction: float
 def check(divided: Split, labels: Sequence[str]) -> list[Finding]:
     """Find what the split could not give: classes missing from a side, a side too small, a shared picture."""
     train, validation = (
-        Counter(box.label for picture in side for box in picture.boxes)
+        Counter(label for picture in side for label in labels_of(picture))
         for side in (divided.train, divided.validation)
     )
     return judge(labels, train, validation, len(divided.validation), shared=divided.train == divided.validation)
@@ -140,7 +140,7 @@ def _contents(pictures: Sequence[Picture], prints: Sequence[bytes]) -> tuple[_Co
     # Few sets of classes are shared by all pictures, of which there may be millions.
     known: dict[frozenset[str], frozenset[str]] = {}
     for picture, digest in zip(pictures, prints, strict=True):
-        held = classes.get(digest, frozenset()).union([box.label for box in picture.boxes])
+        held = classes.get(digest, frozenset()).union(labels_of(picture))
         classes[digest] = known.setdefault(held, held)
     return tuple(
         _Content(place=int.from_bytes(digest) / 256 ** len(digest), digest=digest, classes=classes[digest])

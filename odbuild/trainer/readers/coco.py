@@ -203,8 +203,6 @@ def _pictures(reading: Reading, classes: _Classes, source: str) -> Iterator[Pict
     split, places = _side(reading, source)
     rows = array("I", sorted(range(len(file.owners)), key=file.owners.__getitem__))
     file.sizes += [None] * (len(file.names) - len(file.sizes))
-    # A million ids take a hundred megabytes, and all is by number now.
-    file.images.clear()
     last = 0
     for number, name in enumerate(file.names):
         first = last
@@ -241,6 +239,8 @@ def _parse(reading: Reading, source: str) -> _File:
             for position, entry in enumerate(document.items()):
                 take[name](reading, file, position, entry if isinstance(entry, dict) else {})
         document.end()
+    # A million ids take a hundred megabytes, and all is by number now.
+    file.images.clear()
     if missing:
         raise OdbuildError(f"{path} has no {' and no '.join(missing)}; expected {_LISTS}.")
     return file

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..dataset import Box, Picture, SplitName, spelled
+from ..dataset import Box, Picture, SplitName, labels_of, spelled
 from ..looks import Look
 from ..mend import specks
 
@@ -104,7 +104,7 @@ def count(pictures: Sequence[Picture]) -> Census:
     labels: defaultdict[SplitName, Counter[str]] = defaultdict(Counter)
     for picture in pictures:
         rows.append(_row(picture))
-        labels[picture.split].update([box.label for box in picture.boxes])
+        labels[picture.split].update(labels_of(picture))
     return Census(rows=tuple(rows), labels=labels)
 
 
