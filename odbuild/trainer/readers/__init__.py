@@ -31,8 +31,6 @@ def read(folder: Path, named: str | None = None) -> tuple[Dataset, list[Finding]
         OdbuildError: there is no dataset, more than one, or it cannot be read at all.
         UsageError: no format has that name.
     """
-    if named is not None and named not in READERS:
-        raise UsageError(f"There is no format {named!r}; there are {', '.join(READERS)}.")
     root, name = locate(folder, named)
     dataset, findings = READERS[name].read(root)
     return dataset, findings
@@ -43,7 +41,10 @@ def locate(folder: Path, named: str | None = None) -> tuple[Path, str]:
 
     Raises:
         OdbuildError: there is none, or more than one.
+        UsageError: no format has that name.
     """
+    if named is not None and named not in READERS:
+        raise UsageError(f"There is no format {named!r}; there are {', '.join(READERS)}.")
     if not folder.is_dir():
         what = "is a file; unpack it and name the folder" if folder.exists() else "does not exist"
         raise OdbuildError(f"The dataset folder {folder} {what}.")
