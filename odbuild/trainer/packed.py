@@ -95,6 +95,29 @@ class Pictures(Sequence[Picture]):
             counts = Counter(it for row in self._rows for it in columns.labels[starts[row] : starts[row + 1]])
         return Counter({self._names[number]: count for number, count in counts.items()})
 
+    def bare(self) -> Iterator[Picture]:
+        """Yield the pictures without their boxes, which take the most of the time to make."""
+        return (self._with(row, ()) for row in self._rows)
+
+    def label_sets(self) -> Iterator[frozenset[str]]:
+        """Yield the labels of each picture; few sets are different ones, so few are made."""
+        columns, names = self._columns, self._names
+        known: dict[bytes, frozenset[str]] = {}
+        for row in self._rows:
+            numbers = columns.labels[columns.starts[row] : columns.starts[row + 1]]
+            found = known.get(numbers.tobytes())
+            if found is None:
+                found = known[numbers.tobytes()] = frozenset(names[number] for number in numbers)
+            yield found
+
+    def all_fit(self) -> bool:
+        """Say whether every box is sorted and inside its picture."""
+        edges = self._columns.edges
+        return all(
+            0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1
+            for ymin, xmin, ymax, xmax in zip(edges[::4], edges[1::4], edges[2::4], edges[3::4], strict=True)
+        )
+
     def by_key(self) -> "Pictures":
         """Return the pictures sorted by key; those of equal keys stay in their order."""
         keys = self._columns.keys
@@ -102,11 +125,15 @@ class Pictures(Sequence[Picture]):
 
     def _picture(self, row: int) -> Picture:
         columns = self._columns
+        boxes = tuple(map(self._box, range(columns.starts[row], columns.starts[row + 1])))
+        return self._with(row, boxes)
+
+    def _with(self, row: int, boxes: tuple[Box, ...]) -> Picture:
+        columns = self._columns
         split, size, group, file = self._rests[columns.numbers[row]]
         span = None
         if file is not None:
             span = Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
-        boxes = tuple(map(self._box, range(columns.starts[row], columns.starts[row + 1])))
         return Picture(key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=span)
 
     def _box(self, row: int) -> Box:
@@ -123,6 +150,18 @@ class Pictures(Sequence[Picture]):
             difficult=bool(mark & _DIFFICULT),
             crowd=bool(mark & _CROWD),
         )
+
+
+def bare(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    """Yield the pictures, perhaps without their boxes."""
+    return pictures.bare() if isinstance(pictures, Pictures) else iter(pictures)
+
+
+def label_sets(pictures: Sequence[Picture]) -> Iterator[frozenset[str]]:
+    """Yield the labels of each picture."""
+    if isinstance(pictures, Pictures):
+        return pictures.label_sets()
+    return (frozenset([box.label for box in picture.boxes]) for picture in pictures)
 
 
 def count_labels(pictures: Iterable[Picture]) -> Counter[str]:

@@ -13,7 +13,7 @@ from .findings import Change, Finding, Rule, place
 from .groups import grouping, together
 from .labels import label_ids
 from .mend import mend
-from .packed import count_labels, pack
+from .packed import bare, count_labels, pack
 from .policies import Policies
 from .readers import read
 from .rules import labels as label_rules
@@ -104,7 +104,7 @@ def _sides(seen: Survey, policies: Policies, root: Path) -> dict[str, list[int]]
     if policies.split == "source":
         return _given(seen, root)
     group = grouping(policies.group)
-    names = together(seen.prints, map(group, seen.pictures))
+    names = together(seen.prints, map(group, bare(seen.pictures)))
     train, validation = divide(seen.pictures, names, policies.validation)
     return {"train": train, "validation": validation}
 
@@ -113,7 +113,7 @@ def _given(seen: Survey, root: Path) -> dict[str, list[int]]:
     """Return the sides that the source brings; pictures of none of them train."""
     sides: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     first: dict[bytes, str] = {}
-    for index, (picture, digest) in enumerate(zip(seen.pictures, seen.prints, strict=True)):
+    for index, (picture, digest) in enumerate(zip(bare(seen.pictures), seen.prints, strict=True)):
         side = picture.split or "train"
         sides[side].append(index)
         if first.setdefault(digest, side) != side:

@@ -12,7 +12,7 @@ from .dataset import Dataset, Picture
 from .errors import OdbuildError
 from .findings import Rule, Tally, place, quote
 from .images import ImageError
-from .packed import pack
+from .packed import bare, pack
 
 MOST_BYTES = 1 << 29
 """Size of a picture's file that is still opened; a record must stay below the 2 GB of a protobuf message."""
@@ -89,7 +89,7 @@ def survey(dataset: Dataset) -> Survey:
     seen = Survey(pictures=dataset.pictures)
     root = f"{dataset.root}/"
     lost = set()
-    for picture in dataset.pictures:
+    for picture in bare(dataset.pictures):
         try:
             _look(seen, root, picture)
         except ImageError as error:
