@@ -96,11 +96,11 @@ def make(name: str, tell: Callable[[int], None], *, root: str, work: Path, verdi
         tell(sum(source.length for _, source in job.pictures()))
         return
     account = Account()
-    reader = Reader(root)
     known = _verdicts(verdicts) if verdicts and job.policies.check == "decode" else None
     unfinished = work / f"{job.name}.part"
     unfinished.unlink(missing_ok=True)
     with records.Writer(unfinished) as writer:
+        reader = Reader(root, writer.flush)
         for picture, source in job.pictures():
             try:
                 _add(picture, _prepared(reader.read(source), job.policies, known), job, account, writer)
