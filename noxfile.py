@@ -3,6 +3,7 @@
 nox -s bundle -- MODEL               make trainer.zip
 nox -s rehearse -- MODEL [DATASET]   run it here as the training service does
 nox -s models [-- NAME]              choose a model
+nox -s convert -- DATASET OUT        make records of a dataset
 nox -s validate -- PATH...           check data, records, configs and bundles before a run is paid for
 nox -s rules [-- CODE]               list the rules of it, or explain one
 nox -s docs                          make the pages of docs/ that come from data again
@@ -62,6 +63,12 @@ def bundle(session: nox.Session) -> None:
 def rehearse(session: nox.Session) -> None:
     """Run trainer.zip as the service does (nox -s rehearse -- faster_rcnn_resnet101)."""
     odbuild(session, "rehearse")
+
+
+@nox.session(default=False)
+def convert(session: nox.Session) -> None:
+    """Make records of a dataset (nox -s convert -- path/to/photographs records)."""
+    odbuild(session, "convert")
 
 
 @nox.session(default=False)

@@ -32,6 +32,9 @@ CHOICES = (
 )
 """Options that a bundle is made with, so that a finished one has them."""
 
+CHECKS, SPLITS, FORMATS = ("none", "structure", "decode"), ("hash", "source"), ("transcode", "fail")
+"""The words of `trainer.policies`, which loads too much to be asked for them."""
+
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 MACHINE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.EMFILE})
 """Failures of the operating system that are the machine's and not a bug of odbuild's."""
@@ -138,6 +141,17 @@ def _rules(arguments: argparse.Namespace) -> None:
     print(rulebook.listing() if arguments.code is None else rulebook.details(arguments.code))
 
 
+def _convert(arguments: argparse.Namespace) -> None:
+    from .convert import Request, convert
+    from .trainer.policies import Policies
+
+    given = vars(arguments)
+    chosen = {name: given[name] for name in Policies.__dataclass_fields__ if name in given and name != "max_side"}
+    rest = {name: given[name] for name in Request.__dataclass_fields__ if name in given}
+    made = convert(Request(**rest, policies=Policies(**chosen)), _say)
+    print(f"{made.digest}  {made.folder}")
+
+
 def _finished(arguments: argparse.Namespace) -> Path | None:
     """Return the zip to rehearse where one is named: its choices are made."""
     if not arguments.model.endswith(".zip"):
@@ -173,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_validate(commands)
     _add_rules(commands)
+    _add_convert(commands)
     return parser
 
 
@@ -312,6 +327,45 @@ def _level(word: str) -> tuple[str, str]:
     return code.strip(), level.strip()
 
 
+def _add_convert(commands: Any) -> None:
+    summary = "Make records of a dataset: TFRecord shards, label map, ledger, index."
+    parser = _add_command(commands, "convert", _convert, summary)
+    parser.add_argument("dataset", metavar="DATASET", type=Path, help="a folder with annotations and pictures")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the folder to make; a stopped run goes on")
+    parser.add_argument("--format", metavar="NAME", help="the dataset's format (default: recognised)")
+    parser.add_argument("--model", metavar="NAME", help="the model to train, for --max-side auto")
+    parser.add_argument(
+        "--max-side", type=_side, metavar="N|auto", help="shrink larger pictures, auto: to what the model can use"
+    )
+    parser.add_argument("--jobs", type=_count, metavar="N", help="processes at work (default: one a processor)")
+    parser.add_argument("--check", choices=CHECKS, help="how far pictures are checked (default: decode)")
+    parser.add_argument("--split", choices=SPLITS, help="who divides the pictures (default: hash)")
+    parser.add_argument(
+        "--group",
+        metavar="WAY",
+        help="what stays on one side: column, none, folder, prefix:NUMBER, prefix:SEPARATOR or regex:EXPRESSION "
+        "(default: column, the group that the dataset names)",
+    )
+    parser.add_argument("--shard-bytes", type=_bytes, metavar="N", help="most bytes of a shard (default: 128M)")
+    parser.add_argument("--formats", choices=FORMATS, help="GIF, WebP, BMP and TIFF (default: transcode)")
+    _add_data(parser)
+    _add_sources(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--validation", type=_fraction, metavar="F", help="share of the pictures (default: 0.2)")
+    parser.add_argument("--boxes", choices=get_args(Boxes), help="boxes that leave the picture (default: clip)")
+    parser.add_argument("--exif", choices=get_args(Exif), help="pictures with a rotation (default: fail)")
+    parser.add_argument("--negatives", choices=get_args(Negatives), help="pictures without boxes (default: keep)")
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--offline", action="store_true", help="use the cache alone, ask no network")
+    parser.add_argument(
+        "--upstream", metavar="auto|registry|git|DIR", help="where tensorflow/models comes from (default: auto)"
+    )
+
+
 def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:
     parser.add_argument(
         "--checkpoint",
@@ -323,16 +377,15 @@ def _add_choices(parser: argparse.ArgumentParser, *, checkpoint: str) -> None:
     parser.add_argument(
         "--checkpoint-mirror", type=_mirror, metavar="URL", help="https address in the place of the zoos' host"
     )
-    parser.add_argument("--offline", action="store_true", help="use the cache alone, ask no network")
-    parser.add_argument(
-        "--upstream", metavar="auto|registry|git|DIR", help="where tensorflow/models comes from (default: auto)"
-    )
+    _add_sources(parser)
     parser.add_argument("--batch-size", type=_count, metavar="N", help="pictures a step (default: what fits)")
-    parser.add_argument("--validation", type=_fraction, metavar="F", help="share of the pictures (default: 0.2)")
-    parser.add_argument("--boxes", choices=get_args(Boxes), help="boxes that leave the picture (default: clip)")
-    parser.add_argument("--exif", choices=get_args(Exif), help="pictures with a rotation (default: fail)")
-    parser.add_argument("--negatives", choices=get_args(Negatives), help="pictures without boxes (default: keep)")
-    parser.add_argument("--max-side", type=_count, metavar="N", help="shrink larger pictures (default: keep them)")
+    _add_data(parser)
+    parser.add_argument(
+        "--max-side",
+        type=_side,
+        metavar="N|auto",
+        help="shrink larger pictures, auto: to what the model can use (default: keep them)",
+    )
     parser.add_argument(
         "--set",
         type=_assignment,
@@ -367,6 +420,14 @@ def _count(word: str) -> int:
     if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word)):
         raise argparse.ArgumentTypeError(f"{word!r} is no positive integer")
     return int(word)
+
+
+def _side(word: str) -> int | str:
+    return word if word == "auto" else _count(word)
+
+
+def _bytes(word: str) -> int:
+    return _count(word.rstrip("KMG")) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(word[-1:], 1)
 
 
 def _number(word: str) -> float:

@@ -12,7 +12,7 @@ from .archive import Entry
 from .cache import cache_folder
 from .pipeline import Pipeline
 from .protos import Protos
-from .trainer.recipe import Boxes, Checkpoint, Exif, Negatives, Recipe
+from .trainer.recipe import Boxes, Checkpoint, Exif, MaxSide, Negatives, Recipe
 from .upstream import Upstream
 from .weights import Choice, Weights
 from .zoo import Model
@@ -42,7 +42,7 @@ class Request:
         boxes: What to do with boxes that leave the picture.
         exif: What to do with pictures that carry an EXIF orientation.
         negatives: What to do with pictures without boxes.
-        max_side: Longest side of a picture in pixels, or None to keep all as they are.
+        max_side: Longest side of a picture in pixels, `auto` for what the model can use, or None to keep all.
         overrides: Fields of the pipeline config to set last, by path, and their values as text.
     """
 
@@ -59,7 +59,7 @@ class Request:
     boxes: Boxes = "clip"
     exif: Exif = "fail"
     negatives: Negatives = "keep"
-    max_side: int | None = None
+    max_side: MaxSide = None
     overrides: tuple[tuple[str, str], ...] = ()
 
 

@@ -321,6 +321,22 @@ def test_a_folder_stays_on_one_side(tmp_path: Path) -> None:
     assert all(sides)
 
 
+def test_shrinking_says_what_it_does_to_small_boxes(tmp_path: Path) -> None:
+    boxes = [{**BOX, "x": 0.5, "x2": 0.5 + width / 400} for width in (7, 8, 9, 31, 33, 100)]
+    annotations = {"big.jpg": boxes, "small.jpg": [{**BOX, "x": 0.5, "x2": 0.6}]}
+    source = _source(tmp_path / "in", annotations, big=pictures.jpeg(400, 300))
+    for side, told in (
+        (100, ["4 of 6 boxes; 1 were before"]),
+        (350, ["3 of 6 boxes; 1 were before"]),
+        (390, ["2 of 6 boxes; 1 were before"]),
+    ):
+        converted = convert(source, tmp_path / f"{side}", Policies(max_side=side), _quiet)
+        assert [it.value for it in converted.findings if "shrinking" in it.message] == told
+    assert not [
+        it for it in convert(source, tmp_path / "kept", PLAIN, _quiet).findings if "shrinking" in it.message
+    ]
+
+
 def test_one_picture_is_on_both_sides(tmp_path: Path) -> None:
     converted = convert(_source(tmp_path / "in", {"a.jpg": [BOX]}), tmp_path / "out", PLAIN, _quiet)
     assert (converted.train.pictures, converted.validation.pictures) == (1, 1)

@@ -111,3 +111,11 @@ def test_tensorflow_reads_and_writes_the_same_bytes(tmp_path: Path) -> None:
             writer.write(record)
     assert (tmp_path / "theirs").read_bytes() == shard.path.read_bytes()
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(shard.path))] == written
+
+
+def test_large_and_many_records_come_through(tmp_path: Path) -> None:
+    written = [bytes([number % 251]) * (number * 37 % 5000) for number in range(3000)]
+    written[7] = bytes(range(256)) * 3 * 4096
+    shard = _write(tmp_path, *written)
+    assert list(records.read(shard.path)) == written
+    records.verify(shard)

@@ -94,3 +94,21 @@ def test_a_huge_file_is_not_opened(tmp_path: Path) -> None:
     seen = survey(dataset)
     assert [picture.key for picture in seen.pictures] == ["b"]
     assert [it.code for it in seen.findings.told()] == ["IMG106"]
+
+
+def test_pictures_stay_as_they_are_until_their_reader_says_so(tmp_path: Path) -> None:
+    files = {f"{number:02}": bytes([number]) * (100_000 + number) for number in range(40)}
+    seen = survey(_dataset(tmp_path, **files))
+    held: list[tuple[memoryview, bytes]] = []
+    told = []
+
+    def again() -> None:
+        assert all(bytes(view) == data for view, data in held)
+        told.append(len(held))
+        held.clear()
+
+    reader = Reader(str(tmp_path), again)
+    for number, picture in enumerate(seen.pictures):
+        held.append((reader.read(seen.source(number, picture)), files[picture.key]))
+    again()
+    assert told == [10, 10, 10, 10]

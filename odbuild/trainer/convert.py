@@ -5,14 +5,14 @@ with an index of what was made. Each picture is read once and held no longer tha
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from . import index, pool, shard
 from .errors import OdbuildError, UsageError
-from .findings import Change, count, errors, render
+from .findings import Change, Finding, Rule, count, errors, render
 from .index import KEYS, LABEL_MAP, LEDGER, SIDES, Converted, Side, Sizes, SmallestBox
 from .labels import to_pbtxt
 from .meter import Meter
@@ -23,6 +23,13 @@ from .schedule import Schedule, schedule
 from .shard import Account
 from .split import judge
 from .workshop import OUT, workshop
+
+_LITTLE = Rule(
+    "IMG106",
+    "warning",
+    f"shrinking takes boxes below {shard.LITTLE} pixels on a side",
+    "choose a larger --max-side, or cut the pictures into pieces",
+)
 
 _Changes = Counter[tuple[str, str, str]]
 """Lines of the ledger by action, thing and code."""
@@ -114,6 +121,7 @@ def _finish(plan: Schedule, policies: Policies, work: Path) -> Converted:
     total.findings += plan.findings
     for side in plan.own:
         shard.add(total, made[side].account)
+    total.findings += _shrinking(total.shrunk)
     _stop_on_errors(plan, total, changes, work)
     (out / LABEL_MAP).write_text(to_pbtxt(plan.labels), encoding="ascii")
     converted = Converted(
@@ -135,6 +143,13 @@ def _judged(converted: Converted, *, shared: bool) -> Converted:
     train, validation = converted.train, converted.validation
     odd = judge(converted.labels, train.classes, validation.classes, validation.pictures, shared=shared)
     return replace(converted, findings=(*converted.findings, *odd))
+
+
+def _shrinking(shrunk: tuple[int, int, int]) -> Iterator[Finding]:
+    """Tell of boxes that shrinking made so small that little can be learned from them."""
+    boxes, before, after = shrunk
+    if after > before:
+        yield _LITTLE.at("pictures that were shrunk", f"{after:,} of {boxes:,} boxes; {before:,} were before")
 
 
 def _sum(side: str, plan: Schedule, work: Path, book: Callable[[Iterable[Change]], None]) -> _Made:

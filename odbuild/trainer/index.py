@@ -19,6 +19,8 @@ SIDES = ("train", "validation", "test")
 KEYS = {side: f"{side}.txt" for side in SIDES}
 """The file of each side that names its pictures, one a line."""
 
+_FILES = (LABEL_MAP, LEDGER, *KEYS.values())
+
 FORMAT = 2
 
 
@@ -121,7 +123,7 @@ def save(converted: Converted, policies: Policies) -> Converted:
         "smallest_box": asdict(converted.smallest_box),
         "sizes": asdict(converted.sizes),
         "ledger": converted.ledger,
-        "files": {name: _sha256(converted.folder / name) for name in (LABEL_MAP, LEDGER, *KEYS.values())},
+        "files": {name: _sha256(converted.folder / name) for name in _FILES},
     }
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
     text = json.dumps({**data, "policies": asdict(policies), "digest": digest}, indent=2, sort_keys=True)
@@ -136,18 +138,39 @@ def load(folder: Path) -> Converted:
         OdbuildError: there is none, or it was made by another version.
     """
     index = _read(folder)
-    return Converted(
-        folder=folder,
-        labels=tuple(index["labels"]),
-        train=_side_from(index["train"], folder),
-        validation=_side_from(index["validation"], folder),
-        test=_side_from(index["test"], folder),
-        max_boxes=index["max_boxes"],
-        smallest_box=SmallestBox(**index["smallest_box"]),
-        sizes=Sizes(**index["sizes"]),
-        ledger=index["ledger"],
-        digest=index["digest"],
-    )
+    try:
+        return Converted(
+            folder=folder,
+            labels=tuple(index["labels"]),
+            train=_side_from(index["train"], folder),
+            validation=_side_from(index["validation"], folder),
+            test=_side_from(index["test"], folder),
+            max_boxes=index["max_boxes"],
+            smallest_box=SmallestBox(**index["smallest_box"]),
+            sizes=Sizes(**index["sizes"]),
+            ledger=index["ledger"],
+            digest=index["digest"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise OdbuildError(f"{folder / INDEX} is damaged ({error!r}). Convert again.") from error
+
+
+def verify(converted: Converted) -> None:
+    """Read a finished conversion back, and compare it with its index.
+
+    Raises:
+        OdbuildError: a shard or another file is not as it was written.
+    """
+    for side in (converted.train, converted.validation, converted.test):
+        for shard in side.shards:
+            if not shard.path.is_file():
+                raise OdbuildError(f"{shard.path} is missing. Convert again.")
+            records.verify(shard)
+    files = _read(converted.folder).get("files", {})
+    for name in _FILES:
+        path = converted.folder / name
+        if not path.is_file() or _sha256(path) != files.get(name):
+            raise OdbuildError(f"{path} is not as it was written. Convert again.")
 
 
 def moved(converted: Converted, folder: Path) -> Converted:
@@ -182,11 +205,20 @@ def _side_index(side: Side) -> dict[str, Any]:
 
 
 def _side_from(index: Mapping[str, Any], folder: Path) -> Side:
-    shards = tuple(
-        records.Shard(path=folder / shard["name"], **{name: shard[name] for name in ("count", "bytes", "sha256")})
-        for shard in index["shards"]
+    return Side(
+        shards=tuple(_shard_from(shard, folder) for shard in index["shards"]),
+        pictures=index["pictures"],
+        background=index["background"],
+        boxes=index["boxes"],
+        classes=dict(index["classes"]),
     )
-    return Side(**{**index, "shards": shards, "classes": dict(index["classes"])})
+
+
+def _shard_from(index: Mapping[str, Any], folder: Path) -> records.Shard:
+    name = index["name"]
+    if Path(name).name != name:
+        raise ValueError(name)
+    return records.Shard(path=folder / name, count=index["count"], bytes=index["bytes"], sha256=index["sha256"])
 
 
 def _side_at(side: Side, folder: Path) -> Side:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from .dataset import Box, Dataset, Picture, spelled, without
 from .findings import Action, Change, Finding, Rule, Tally, place
-from .packed import pack
+from .packed import Pictures, pack
 
 BoxPolicy = Literal["clip", "drop", "fail"]
 
@@ -53,7 +53,8 @@ def mend(dataset: Dataset, policy: BoxPolicy) -> tuple[Dataset, list[Finding]]:
             leaves it out, `fail` leaves it out and makes it an error. A box without area, or with an edge that is
             no finite number, is left out under each.
     """
-    if all(map(_fits, dataset.pictures)):
+    pictures = dataset.pictures
+    if pictures.all_fit() if isinstance(pictures, Pictures) else all(map(_fits, pictures)):
         return dataset, []
     books = _Books(policy=policy)
     pictures = pack(_mended_picture(books, picture) for picture in dataset.pictures)

@@ -164,6 +164,25 @@ class Pictures(Sequence[Picture]):
         """Return the pictures at some places, in that order."""
         return Pictures(self._columns, array("Q", [self._rows[place] for place in places]))
 
+    def label_sets(self) -> Iterator[frozenset[str]]:
+        """Yield the labels of each picture; few sets are different ones, so few are made."""
+        columns, names = self._columns, self._names
+        known: dict[bytes, frozenset[str]] = {}
+        for row in self._rows:
+            numbers = columns.labels[columns.starts[row] : columns.starts[row + 1]]
+            found = known.get(numbers.tobytes())
+            if found is None:
+                found = known[numbers.tobytes()] = frozenset(names[number] for number in numbers)
+            yield found
+
+    def all_fit(self) -> bool:
+        """Say whether every box is sorted and inside its picture."""
+        edges = self._columns.edges
+        return all(
+            0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1
+            for ymin, xmin, ymax, xmax in zip(edges[::4], edges[1::4], edges[2::4], edges[3::4], strict=True)
+        )
+
     def by_key(self) -> "Pictures":
         """Return the pictures sorted by key; those of equal keys stay in their order."""
         keys = self._columns.keys
@@ -171,12 +190,24 @@ class Pictures(Sequence[Picture]):
 
     def _picture(self, row: int) -> Picture:
         columns = self._columns
+        boxes = tuple(map(self._box, range(columns.starts[row], columns.starts[row + 1])))
+        return self._with(row, boxes)
+
+    def _with(self, row: int, boxes: tuple[Box, ...]) -> Picture:
+        columns = self._columns
         split, size, group, file = self._rests[columns.numbers[row]]
         span = None
         if file is not None:
             span = Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
         boxes = Boxes(columns, self._names, columns.starts[row], columns.starts[row + 1])
         return Picture(key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=span)
+
+
+def label_sets(pictures: Sequence[Picture]) -> Iterator[frozenset[str]]:
+    """Yield the labels of each picture."""
+    if isinstance(pictures, Pictures):
+        return pictures.label_sets()
+    return (frozenset(labels_of(picture)) for picture in pictures)
 
 
 def count_labels(pictures: Iterable[Picture]) -> Counter[str]:

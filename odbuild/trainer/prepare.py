@@ -9,18 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import batch, checkpoint, config, convert, overrides, stage, state, tuning
+from . import batch, checkpoint, config, convert, index, overrides, stage, state, tuning
 from .batch import Batch, Room
 from .errors import OdbuildError, UsageError
 from .index import Converted
 from .plan import Plan
 from .policies import Policies
 from .recipe import Recipe
+from .resolution import useful_side
 from .runtime.state import STATE, leave
 
 DATA = Path("data")
 CHECKPOINT = Path("checkpoint")
 PIPELINE = Path("pipeline.config")
+VERDICTS = Path(STATE) / "verdicts"
+"""So that a start anew decodes no picture again."""
 
 
 def main(recipe: Recipe, arguments: Sequence[str]) -> int:
@@ -34,7 +37,7 @@ def main(recipe: Recipe, arguments: Sequence[str]) -> int:
 
 
 def prepare(recipe: Recipe, steps: int, data: Path, result: Path) -> Plan:
-    """Convert the data, get the checkpoint, tune the config, and write all that `run` goes by.
+    """Convert the data unless that is done, get the checkpoint, tune the config, and write all that `run` goes by.
 
     Everything is written below the working directory but `label_map.pbtxt`, `pipeline.config` and
     `ledger.jsonl`, which clients look for in the result folder.
@@ -44,20 +47,19 @@ def prepare(recipe: Recipe, steps: int, data: Path, result: Path) -> Plan:
     """
     for folder in (Path.cwd(), result):
         _require_plain(folder)
-    _sweep()
-    converted = convert.convert(data, DATA.absolute(), _policies(recipe), _say)
+    pipeline = config.read(Path(recipe.config))
+    converted = _records(recipe, data, pipeline)
     if not converted.validation.boxes:
         raise OdbuildError(
             "only one picture has boxes, and nothing would be left to evaluate on: label at least two"
         )
     prefix = _checkpoint(recipe)
-    pipeline = config.read(Path(recipe.config))
     run = _run(recipe, steps, converted, prefix, pipeline)
     changes = tuning.tune(pipeline, run)
     _tell((*changes, *overrides.apply(pipeline, recipe.overrides)))
     config.write(PIPELINE, pipeline)
     plan = _plan(recipe, run, converted, result)
-    _claim(result, plan)
+    _claim(result, plan, converted.folder)
     plan.save()
     return plan
 
@@ -71,9 +73,18 @@ def _require_plain(folder: Path) -> None:
         )
 
 
-def _sweep() -> None:
-    """Clear what an earlier start finished; what it did not is gone on with."""
+def _records(recipe: Recipe, data: Path, pipeline: Any) -> Converted:
+    """Return the records to train from: those of DATA_DIR where it holds a finished conversion, or new ones."""
+    # What an earlier start finished may be of other data; what it did not is gone on with as far as it holds.
     shutil.rmtree(DATA, ignore_errors=True)
+    if (data / index.INDEX).is_file():
+        _require_plain(data)
+        converted = index.load(data)
+        index.verify(converted)
+        _say(f"records: {data} holds a finished conversion, each shard of it as it was written")
+        DATA.mkdir()
+        return converted
+    return convert.convert(data, DATA.absolute(), _policies(recipe, pipeline), _say, verdicts=VERDICTS)
 
 
 def _say(line: str) -> None:
@@ -97,14 +108,27 @@ def _folder(variable: str) -> Path:
 _MEANING = {"DATA_DIR": "pictures and _annotations.json", "RESULT_DIR": "results"}
 
 
-def _policies(recipe: Recipe) -> Policies:
+def _policies(recipe: Recipe, pipeline: Any) -> Policies:
     return Policies(
         boxes=recipe.boxes,
         exif=recipe.exif,
         negatives=recipe.negatives,
-        max_side=recipe.max_side,
+        max_side=_max_side(recipe, pipeline),
         validation=recipe.validation,
     )
+
+
+def _max_side(recipe: Recipe, pipeline: Any) -> int | None:
+    if recipe.max_side != "auto":
+        return recipe.max_side
+    return useful_side(_asked(recipe, pipeline))
+
+
+def _asked(recipe: Recipe, pipeline: Any) -> Any:
+    """Return the config with what the user has set."""
+    asked = copy.deepcopy(pipeline)
+    tuple(overrides.apply(asked, recipe.overrides))
+    return asked
 
 
 def _checkpoint(recipe: Recipe) -> str | None:
@@ -146,8 +170,7 @@ def _room() -> Room:
 
 def _batch(recipe: Recipe, pipeline: Any, pictures: int) -> Batch:
     """Return the batch that was asked for, so that the learning rate is scaled to it, or one that fits."""
-    asked = copy.deepcopy(pipeline)
-    tuple(overrides.apply(asked, recipe.overrides))
+    asked = _asked(recipe, pipeline)
     if overrides.BATCH_SIZE in dict(recipe.overrides):
         return Batch(size=asked.train_config.batch_size, reason="asked for by --set")
     if recipe.batch_size is not None:
@@ -184,7 +207,7 @@ def _fingerprint(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _claim(result: Path, plan: Plan) -> None:
+def _claim(result: Path, plan: Plan, records: Path) -> None:
     """Take the result folder for this run, unless it holds the checkpoints of another one.
 
     Upstream would resume from whatever checkpoints it finds there, of other data or classes too.
@@ -200,5 +223,5 @@ def _claim(result: Path, plan: Plan) -> None:
             f"Give this run a RESULT_DIR of its own, or remove that folder."
         )
     leave(mark, plan.fingerprint)
-    for source in (PIPELINE, DATA / "label_map.pbtxt", DATA / "ledger.jsonl"):
+    for source in (PIPELINE, records / index.LABEL_MAP, records / index.LEDGER):
         shutil.copyfile(source, result / source.name)

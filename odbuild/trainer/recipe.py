@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 Zoo: TypeAlias = Literal["tf1", "tf2"]
 Boxes: TypeAlias = Literal["clip", "drop", "fail"]
 Exif: TypeAlias = Literal["apply", "ignore", "fail"]
+MaxSide: TypeAlias = int | Literal["auto"] | None
 Negatives: TypeAlias = Literal["keep", "drop"]
 
 
@@ -60,7 +61,8 @@ class Recipe:
         boxes: What to do with boxes that leave the picture.
         exif: What to do with pictures that carry an EXIF orientation.
         negatives: What to do with pictures without boxes.
-        max_side: Longest side of a picture in pixels, longer ones are shrunk; or None to keep all.
+        max_side: Longest side of a picture in pixels, longer ones are shrunk; `auto` for what the model can use;
+            or None to keep all.
         overrides: Fields of the pipeline config that the user sets, by path, and their values as text.
     """
 
@@ -74,5 +76,5 @@ class Recipe:
     boxes: Boxes
     exif: Exif
     negatives: Negatives
-    max_side: int | None
+    max_side: MaxSide
     overrides: tuple[tuple[str, str], ...]

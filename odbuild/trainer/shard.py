@@ -30,6 +30,9 @@ ENDING = ".record"
 JOB, ACCOUNT = ".job", ".json"
 """Endings of the files of a job and of its account."""
 
+LITTLE = 8
+"""Pixels of a box's side below which there is hardly anything left to recognise."""
+
 _TURNED_VIEW = Rule(
     "IMG103",
     "error",
@@ -63,6 +66,7 @@ class Account:
         smallest: the box that covers the least of its picture, first by that share: share, key, index, label, and
             width and height in pixels; None without boxes.
         extent: least and most width, least and most height in pixels; None without pictures.
+        shrunk: boxes on pictures that were shrunk, and those of them with a side below `LITTLE`, before and after.
         ledger: what was changed or left out.
         findings: what is wrong or odd.
     """
@@ -73,6 +77,7 @@ class Account:
     max_boxes: int = 0
     smallest: Smallest | None = None
     extent: tuple[int, int, int, int] | None = None
+    shrunk: tuple[int, int, int] = (0, 0, 0)
     ledger: list[Change] = field(default_factory=list)
     findings: Tally = field(default_factory=Tally)
 
@@ -96,11 +101,11 @@ def make(name: str, tell: Callable[[int], None], *, root: str, work: Path, verdi
         tell(sum(source.length for _, source in job.pictures()))
         return
     account = Account()
-    reader = Reader(root)
     known = _verdicts(verdicts) if verdicts and job.policies.check == "decode" else None
     unfinished = work / f"{job.name}.part"
     unfinished.unlink(missing_ok=True)
     with records.Writer(unfinished) as writer:
+        reader = Reader(root, writer.flush)
         for picture, source in job.pictures():
             try:
                 _add(picture, _prepared(reader.read(source), job.policies, known), job, account, writer)
@@ -159,6 +164,9 @@ def _add(picture: Picture, prepared: images.Prepared, job: Job, account: Account
     )
     writer.add(examples.pieces(example))
     _count(account, picture, info)
+    if "shrunk" in prepared.changes:
+        before, after = (_little(picture, *size) for size in (_upright(prepared), (info.width, info.height)))
+        account.shrunk = _sum(account.shrunk, (len(picture.boxes), before, after))
 
 
 def _prepared(data: Data, policies: Policies, known: Verdicts | None) -> images.Prepared:
@@ -229,6 +237,15 @@ def _count(account: Account, picture: Picture, info: ImageInfo) -> None:
         account.smallest = found if account.smallest is None else min(account.smallest, found)
 
 
+def _little(picture: Picture, width: int, height: int) -> int:
+    sides = (min((box.xmax - box.xmin) * width, (box.ymax - box.ymin) * height) for box in picture.boxes)
+    return sum(side < LITTLE for side in sides)
+
+
+def _sum(one: tuple[int, int, int], other: tuple[int, int, int]) -> tuple[int, int, int]:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
 def _wider(one: tuple[int, int, int, int] | None, other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     if one is None:
         return other
@@ -239,6 +256,7 @@ def add(total: Account, account: Account) -> None:
     """Add the numbers and findings of another shard to a total, not its keys and ledger, which may be long."""
     total.background += account.background
     total.classes += account.classes
+    total.shrunk = _sum(total.shrunk, account.shrunk)
     total.max_boxes = max(total.max_boxes, account.max_boxes)
     total.smallest = min(filter(None, (total.smallest, account.smallest)), default=None)
     total.extent = _wider(total.extent, account.extent) if account.extent else total.extent
@@ -272,6 +290,7 @@ def _account(saved: dict[str, Any]) -> Account:
             "classes": Counter(saved["classes"]),
             "smallest": saved["smallest"] and tuple(saved["smallest"]),
             "extent": saved["extent"] and tuple(saved["extent"]),
+            "shrunk": tuple(saved["shrunk"]),
             "ledger": [Change(**change) for change in saved["ledger"]],
             "findings": findings,
         }

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
@@ -17,8 +17,11 @@ from .packed import pack
 MOST_BYTES = 1 << 29
 """Size of a picture's file that is still opened; a record must stay below the 2 GB of a protobuf message."""
 
-SAMPLE = 4096
+SAMPLE = 1024
 """Bytes from the middle of a picture, coded pixels as a rule, that tell it from others of the same size."""
+
+BUFFER = 1 << 20
+"""Bytes of pictures that are held together; a larger picture is held alone."""
 
 PRINT_BYTES = 16
 """Length of a fingerprint."""
@@ -107,22 +110,23 @@ def broken(error: ImageError) -> Rule:
 
 
 class Reader:
-    """Reads pictures into one buffer, which the next picture takes over."""
+    """Reads pictures one behind the other into one buffer, which is begun again when it is full."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, again: Callable[[], None] = lambda: None) -> None:
+        """Take the dataset's folder, and what is to be called before pictures that were read are overwritten."""
         self._root = f"{root}/"
-        self._buffer = memoryview(bytearray(1 << 20))
+        self._again = again
+        self._buffer = memoryview(bytearray(BUFFER))
+        self._at = 0
 
     def read(self, source: Source) -> memoryview:
-        """Return the bytes of a picture, until the next one is read.
+        """Return the bytes of a picture, in the buffer.
 
         Raises:
             OdbuildError: they are not what was surveyed.
         """
         path = self._root + source.file
-        if len(self._buffer) < source.length:
-            self._buffer = memoryview(bytearray(source.length))
-        view = self._buffer[: source.length]
+        view = self._room(source.length)
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -138,6 +142,15 @@ class Reader:
         if now != (source.length, source.size, source.changed, source.inode):
             raise OdbuildError(f"{path} changed while it was converted. Convert again.")
         return view
+
+    def _room(self, length: int) -> memoryview:
+        if self._at + length > len(self._buffer):
+            self._again()
+            self._at = 0
+            if length > len(self._buffer):
+                self._buffer = memoryview(bytearray(length))
+        self._at += length
+        return self._buffer[self._at - length : self._at]
 
 
 def _look(seen: Survey, root: str, picture: Picture) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from .dataset import Picture, labels_of
 from .findings import Finding, Rule, quote
+from .packed import label_sets
 
 FEW_VALIDATION = 20
 """Below this many validation pictures the mAP is mostly noise."""
@@ -137,11 +138,11 @@ def judge(
 
 def _contents(pictures: Sequence[Picture], prints: Sequence[bytes]) -> tuple[_Content, ...]:
     classes: dict[bytes, frozenset[str]] = {}
-    # Few sets of classes are shared by all pictures, of which there may be millions.
-    known: dict[frozenset[str], frozenset[str]] = {}
-    for picture, digest in zip(pictures, prints, strict=True):
-        held = classes.get(digest, frozenset()).union(labels_of(picture))
-        classes[digest] = known.setdefault(held, held)
+    for labels, digest in zip(label_sets(pictures), prints, strict=True):
+        # Sets are shared by pictures, of which there may be millions.
+        before = classes.setdefault(digest, labels)
+        if not labels <= before:
+            classes[digest] = before | labels
     return tuple(
         _Content(place=int.from_bytes(digest) / 256 ** len(digest), digest=digest, classes=classes[digest])
         for digest in sorted(classes)

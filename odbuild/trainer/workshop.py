@@ -36,7 +36,7 @@ def workshop(out: Path, worth: str) -> Iterator[Path]:
         OdbuildError: it cannot be written.
     """
     out = out.absolute()
-    work = out.parent / f".{out.name}.partial"
+    work = beside(out)
     if not work.exists():
         _require_free(out)
     try:
@@ -53,6 +53,11 @@ def workshop(out: Path, worth: str) -> Iterator[Path]:
     except OSError as error:
         kept = f" {work} keeps what is finished, for the next run." if work.exists() else ""
         raise OdbuildError(f"{out} cannot be written: {error.strerror or error}.{kept}") from error
+
+
+def beside(out: Path) -> Path:
+    """Return the workshop of a target."""
+    return out.absolute().parent / f".{out.absolute().name}.partial"
 
 
 def _require_free(out: Path) -> None:

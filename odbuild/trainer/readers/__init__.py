@@ -33,9 +33,6 @@ def read(folder: Path, named: str | None = None) -> tuple[Dataset, list[Finding]
         OdbuildError: there is no dataset, more than one, or it cannot be read at all.
         UsageError: no format has that name.
     """
-    if named is not None and named not in READERS:
-        near = did_you_mean(named, READERS)
-        raise UsageError(f"There is no format {named!r}.{near} There are: {', '.join(READERS)}.")
     root, name = locate(folder, named)
     dataset, findings = READERS[name].read(root)
     return dataset, findings
@@ -46,7 +43,11 @@ def locate(folder: Path, named: str | None = None) -> tuple[Path, str]:
 
     Raises:
         OdbuildError: there is none, or more than one.
+        UsageError: no format has that name.
     """
+    if named is not None and named not in READERS:
+        near = did_you_mean(named, READERS)
+        raise UsageError(f"There is no format {named!r}.{near} There are: {', '.join(READERS)}.")
     if not folder.is_dir():
         what = "is a file; unpack it and name the folder" if folder.exists() else "does not exist"
         raise OdbuildError(f"The dataset folder {folder} {what}.")
