@@ -33,6 +33,7 @@ CHOICES = (
 """Options that a bundle is made with, so that a finished one has them."""
 
 CHECKS, SPLITS, FORMATS = ("none", "structure", "decode"), ("hash", "source"), ("transcode", "fail")
+NEAR = ("apart", "together")
 """The words of `trainer.policies`, which loads too much to be asked for them."""
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -345,6 +346,11 @@ def _add_convert(commands: Any) -> None:
         metavar="WAY",
         help="what stays on one side: column, none, folder, prefix:NUMBER, prefix:SEPARATOR or regex:EXPRESSION "
         "(default: column, the group that the dataset names)",
+    )
+    parser.add_argument(
+        "--near-duplicates",
+        choices=NEAR,
+        help="pictures that look nearly the same: together on one side (default: apart, which costs no look)",
     )
     parser.add_argument("--shard-bytes", type=_bytes, metavar="N", help="most bytes of a shard (default: 128M)")
     parser.add_argument("--formats", choices=FORMATS, help="GIF, WebP, BMP and TIFF (default: transcode)")

@@ -1,11 +1,12 @@
 """Tiny real pictures, made by the codecs that make large ones."""
 
 import io
+import random
 import struct
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 
 def drawing(width: int = 48, height: int = 32, mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -15,6 +16,12 @@ def drawing(width: int = 48, height: int = 32, mode: str = "RGB", seed: int = 0)
     colour = ((seed * 37) % 256, (seed // 7 * 59) % 256, (seed // 49 * 83) % 256)
     pen.rectangle((width // 4, height // 4, width // 2, height // 2), fill=colour)
     return picture.convert("I").convert(mode) if mode.startswith("I;16") else picture.convert(mode)
+
+
+def photograph(seed: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
+    """Return a picture with soft light and dark regions, as photographs have them."""
+    noise = Image.frombytes("L", (12, 9), random.Random(seed).randbytes(108))  # noqa: S311  no secret
+    return noise.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(3)).convert("RGB")
 
 
 def encoded(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:

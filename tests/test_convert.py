@@ -313,6 +313,22 @@ def test_a_source_without_sides_cannot_give_them(tmp_path: Path) -> None:
         convert(source, tmp_path / "out", Policies(split="source"), _quiet)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_near_duplicates_stay_together_where_asked_for(tmp_path: Path, processes: int) -> None:
+    files = {}
+    for number in range(30):
+        picture = pictures.photograph(number // 3)
+        files[f"{number}"] = pictures.encoded(picture, quality=(40, 60, 80)[number % 3])
+    source = _source(tmp_path / "in", {f"{key}.jpg": [BOX] for key in files}, **files)
+    policies = Policies(near_duplicates="together", shard_bytes=5000)
+    converted = convert(source, tmp_path / "out", policies, _quiet, processes=processes)
+    sides = [{int(it.key[:-4]) // 3 for it in _read(side)} for side in (converted.train, converted.validation)]
+    assert sides[0].isdisjoint(sides[1])
+    assert all(sides)
+    assert sum(it.code == "IMG109" for it in converted.findings) == 20
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_a_folder_stays_on_one_side(tmp_path: Path) -> None:
     source = _source(tmp_path / "in", {f"{number % 5}/{number}.jpg": [BOX] for number in range(25)})
     converted = convert(source, tmp_path / "out", Policies(group="folder"), _quiet)

@@ -48,6 +48,7 @@ def _run(cache: Path, *words: object) -> subprocess.CompletedProcess[str]:
 def test_the_words_of_the_command_line_are_those_of_the_policies() -> None:
     assert get_args(Check) == command_line.CHECKS
     assert get_args(policies.SplitPolicy) == command_line.SPLITS
+    assert get_args(policies.NearPolicy) == command_line.NEAR
     assert get_args(FormatPolicy) == command_line.FORMATS
 
 
@@ -55,6 +56,7 @@ def test_every_choice_arrives(source: Path, cache: Path) -> None:
     out = source.parent / "deep" / "out"
     words = ["--format=cloud", "--max-side=300", "--jobs=2", "--check=structure", "--split=hash", "--group=folder"]
     words += ["--validation=0.4", "--shard-bytes=1K", "--boxes=drop", "--exif=ignore", "--negatives=drop"]
+    words += ["--near-duplicates=together"]
     done = _run(cache, source, out, *words, "--formats=fail")
     assert done.returncode == 0, done.stderr
     made = index.load(out)
@@ -66,6 +68,7 @@ def test_every_choice_arrives(source: Path, cache: Path) -> None:
         "formats": "fail",
         "group": "folder",
         "max_side": 300,
+        "near_duplicates": "together",
         "negatives": "drop",
         "shard_bytes": 1024,
         "split": "hash",

@@ -6,11 +6,13 @@ with an index of what was made. Each picture is read once and held no longer tha
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from . import index, pool, shard
+from .alike import look_at_all
 from .errors import OdbuildError, UsageError
 from .findings import Change, Finding, Rule, count, errors, render
 from .index import KEYS, LABEL_MAP, LEDGER, SIDES, Converted, Side, Sizes, SmallestBox
@@ -21,6 +23,7 @@ from .readers import locate
 from .records import Shard
 from .schedule import Schedule, schedule
 from .shard import Account
+from .sources import Survey
 from .split import judge
 from .workshop import OUT, workshop
 
@@ -76,9 +79,17 @@ def convert(
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"{out} lies in the dataset {root}, which is never written to. Name another folder.")
     with workshop(out, f"*{shard.ACCOUNT}") as work:
-        plan = schedule(folder, named, policies, work)
+        processes = processes or pool.processors()
+
+        def look(seen: Survey, root: Path) -> list[int | None]:
+            with _told(sum(seen.lengths), say) as tell:
+                return look_at_all(seen, str(root), work, processes, tell)
+
+        plan = schedule(folder, named, policies, work, look)
         say(f"{plan.pictures:,} pictures with {plan.boxes:,} boxes in {plan.root}")
-        _make(plan, work, processes, verdicts, say)
+        with _told(plan.bytes, say) as tell:
+            make = partial(shard.make, root=str(plan.root), work=work, verdicts=verdicts)
+            pool.run(make, plan.jobs, processes, tell)
         converted = _finish(plan, policies, work)
     notes = render(converted.findings)
     if notes:
@@ -86,20 +97,19 @@ def convert(
     return index.moved(converted, out)
 
 
-def _make(
-    plan: Schedule, work: Path, processes: int | None, verdicts: Path | None, say: Callable[[str], None]
-) -> None:
+@contextmanager
+def _told(total: int, say: Callable[[str], None]) -> Iterator[Callable[[int], None]]:
+    """Give what to tell of bytes that are done, and show how far they are."""
     meter = Meter(say=say)
     done = 0
 
     def tell(size: int) -> None:
         nonlocal done
         done += size
-        meter.tell(done, plan.bytes)
+        meter.tell(done, total)
 
-    task = partial(shard.make, root=str(plan.root), work=work, verdicts=verdicts)
     try:
-        pool.run(task, plan.jobs, processes or pool.processors(), tell)
+        yield tell
     finally:
         meter.close()
 

@@ -141,6 +141,20 @@ def prepare(
     return _encoded(_decoded(data, source, target), source, target, turned=turned)
 
 
+def grays(data: Data, width: int, height: int) -> bytes:
+    """Return a picture shrunk to so many pixels, one byte of gray for each, row by row, whatever its proportions.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    kind = sniff(data)
+    # Eight times the size leaves the codec's own shrinking hardly any say in the result.
+    room = 8 * width, 8 * height
+    picture = _foreign(data, kind) if kind in FOREIGN else _decoded(data, inspect(data, check="none"), room)
+    gray = _plain(picture, resized=True).convert("L")
+    return gray.resize((width, height), Image.Resampling.BOX).tobytes()
+
+
 def sniff(data: Data) -> str:
     """Return the format that the first bytes announce, whatever the file's name; empty if none is known."""
     data = bytes(data[:12])
@@ -244,13 +258,20 @@ def decoding() -> Iterator[None]:
         raise ImageError("IMG106", "the picture is too large to decode", "shrink it") from error
 
 
-def _transcode(data: Data, kind: str, *, turn: bool, max_side: int | None) -> Prepared:
-    """Re-encode the first frame of another format."""
+def _foreign(data: Data, kind: str) -> Image.Image:
+    """Decode the first frame of another format."""
     with decoding():
         picture = Image.open(io.BytesIO(data), formats=[FOREIGN[kind]])
         _bounded(*picture.size, 3)
-        orientation = picture.getexif().get(exif.ORIENTATION_TAG, 1)
         picture.load()
+    return picture
+
+
+def _transcode(data: Data, kind: str, *, turn: bool, max_side: int | None) -> Prepared:
+    """Re-encode the first frame of another format."""
+    picture = _foreign(data, kind)
+    with decoding():
+        orientation = picture.getexif().get(exif.ORIENTATION_TAG, 1)
     source = ImageInfo(
         format=kind,
         width=picture.width,

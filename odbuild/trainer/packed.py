@@ -190,11 +190,6 @@ class Pictures(Sequence[Picture]):
 
     def _picture(self, row: int) -> Picture:
         columns = self._columns
-        boxes = tuple(map(self._box, range(columns.starts[row], columns.starts[row + 1])))
-        return self._with(row, boxes)
-
-    def _with(self, row: int, boxes: tuple[Box, ...]) -> Picture:
-        columns = self._columns
         split, size, group, file = self._rests[columns.numbers[row]]
         span = None
         if file is not None:

@@ -11,6 +11,7 @@ from .mend import BoxPolicy
 ExifPolicy = Literal["apply", "ignore", "fail"]
 NegativePolicy = Literal["keep", "drop"]
 SplitPolicy = Literal["hash", "source"]
+NearPolicy = Literal["apart", "together"]
 
 SHARD_BYTES = 128 * 1024 * 1024
 """Size of the shards of large data: TensorFlow's guide names 100 to 200 MB as good for reading in parallel."""
@@ -22,6 +23,7 @@ _WORDS = {
     "formats": FormatPolicy,
     "check": Check,
     "split": SplitPolicy,
+    "near_duplicates": NearPolicy,
 }
 
 
@@ -39,6 +41,7 @@ class Policies:
         max_side: shrink larger pictures to this longest side, in pixels; None keeps every size.
         split: who divides: `hash` the content of the pictures, `source` the sides that the dataset brings.
         group: what belongs on one side, as `groups.grouping` takes it.
+        near_duplicates: pictures that look nearly the same: `together` keeps them on one side.
         validation: share of the pictures that validate, above 0 and below 1.
         shard_bytes: most bytes of pictures in a shard, but for its last picture; small data gets smaller shards.
 
@@ -54,6 +57,7 @@ class Policies:
     max_side: int | None = None
     split: SplitPolicy = "hash"
     group: str = "column"
+    near_duplicates: NearPolicy = "apart"
     validation: float = 0.2
     shard_bytes: int = SHARD_BYTES
 

@@ -1,15 +1,15 @@
 """What a conversion has to do, found out without reading a picture whole: who goes where, in which shard."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import jobs, shard
+from . import alike, jobs, shard
 from .dataset import in_order
 from .errors import OdbuildError
-from .findings import Change, Finding, Rule, place
+from .findings import Change, Finding, Rule, place, quote
 from .groups import grouping, together
 from .labels import label_ids
 from .mend import mend
@@ -21,12 +21,16 @@ from .sources import Survey, survey
 from .split import divide
 from .workshop import LOCK, OUT
 
+_ALIKE = Rule("IMG109", "info", "a picture looks nearly the same as another, and is kept on its side of the split")
 _LEAKED = Rule(
     "SPL402",
     "error",
     "a picture is on two sides of the split that the dataset brings",
     "keep it on one side, as its content is the same, or choose --split hash",
 )
+
+
+Looks = Sequence[int | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +70,17 @@ class Schedule:
         return tuple(name for names in self.sides.values() for name in names)
 
 
-def schedule(folder: Path, named: str | None, policies: Policies, work: Path) -> Schedule:
+def schedule(
+    folder: Path, named: str | None, policies: Policies, work: Path, look: Callable[[Survey, Path], Looks]
+) -> Schedule:
     """Read the annotations, divide the pictures, and leave a job for each shard in the workshop.
+
+    Args:
+        folder: holds the dataset, itself or one level down.
+        named: the dataset's format; recognised where it is None.
+        policies: what to do where the data leaves a choice.
+        work: the workshop.
+        look: looks at all pictures below the dataset's folder, where near duplicates are to be kept together.
 
     Raises:
         OdbuildError: the dataset cannot be read at all, or lacks the sides that are asked for.
@@ -82,7 +95,7 @@ def schedule(folder: Path, named: str | None, policies: Policies, work: Path) ->
         dataset = replace(dataset, pictures=pack(picture for picture in dataset.pictures if picture.boxes))
     seen = survey(dataset)
     labels = in_order(dataset.declared, count_labels(seen.pictures))
-    sides = _sides(seen, policies, dataset.root) if seen.pictures else {}
+    sides = _sides(seen, policies, dataset.root, look) if seen.pictures else {}
     job = jobs.Job(name="", labels=labels, policies=policies, rows=())
     names = {side: _lay(side, chosen, seen, job, work) for side, chosen in sides.items()}
     _sweep(work, [name for laid in names.values() for name in laid])
@@ -99,12 +112,17 @@ def schedule(folder: Path, named: str | None, policies: Policies, work: Path) ->
     )
 
 
-def _sides(seen: Survey, policies: Policies, root: Path) -> dict[str, list[int]]:
+def _sides(
+    seen: Survey, policies: Policies, root: Path, look: Callable[[Survey, Path], Looks]
+) -> dict[str, list[int]]:
     """Return the places of the pictures of each side."""
     if policies.split == "source":
         return _given(seen, root)
-    group = grouping(policies.group)
-    names = together(seen.prints, map(group, seen.pictures))
+    near = tuple(alike.near(look(seen, root))) if policies.near_duplicates == "together" else ()
+    for index, other in {max(pair): min(pair) for pair in near}.items():
+        where, like = (seen.pictures[it].key for it in (index, other))
+        seen.findings.append(_ALIKE.at(place(where), f"like {quote(like)}"))
+    names = together(seen.prints, map(grouping(policies.group), seen.pictures), near)
     train, validation = divide(seen.pictures, names, policies.validation)
     return {"train": train, "validation": validation}
 
