@@ -1,7 +1,7 @@
 """Try every model of the catalogue, each in a process of its own, and keep what came of it.
 
-Cheap models first, as many at once as there are processors: what costs is to build graphs, which takes one.
-A run that was ended goes on with the models of which nothing is known yet.
+Cheap models first, and several at once: what costs is to build graphs, which takes one processor. A run that was
+ended goes on with the models of which nothing is known yet.
 """
 
 import contextlib
@@ -36,6 +36,12 @@ SIDE = 256
 SECONDS = 900
 """A trial that takes longer is ended."""
 
+BYTES = 14_100_000_000
+"""The most memory that a trial takes: CenterNet's with its hourglass."""
+
+PROPOSALS = 32
+"""Boxes that NASNet looks at twice: at the 300 of its config it takes 19 GB even for small pictures."""
+
 TWO_STAGES = frozenset({"faster_rcnn", "rfcn", "context_rcnn"})
 
 PACKAGE = Path(__file__).parent
@@ -51,7 +57,7 @@ class Request:
         results: File of the outcomes, which is added to.
         logs: Folder for what each trial prints.
         cache: Folder for what is costly to make.
-        jobs: Trials at once; each takes a processor, and up to 8 GB.
+        jobs: Trials at once.
     """
 
     models: tuple[str, ...] = ()
@@ -70,11 +76,15 @@ def session(names: Sequence[str], say: Say = print) -> None:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     logs = cache_folder() / "zoo-matrix"
-    request = Request(
-        models=tuple(names), again=bool(names), logs=logs, cache=cache_folder(), jobs=os.cpu_count() or 1
-    )
+    request = Request(models=tuple(names), again=bool(names), logs=logs, cache=cache_folder(), jobs=_jobs())
     run(request, say)
     say(f"outcomes in {PACKAGE / outcomes.FILE}, logs in {logs}; `nox -s docs` makes the page")
+
+
+def _jobs() -> int:
+    """Return how many trials this machine has processors and memory for."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(os.cpu_count() or 1, memory // BYTES))
 
 
 def run(request: Request, say: Say) -> None:
@@ -103,12 +113,15 @@ def order(models: Sequence[Model]) -> list[Model]:
 
 
 def settings(model: Model) -> dict[str, str]:
-    """Return the fields of the config, by path, that make a model's pictures small."""
+    """Return the fields of the config, by path, that make a model's trial small."""
     kind = "faster_rcnn" if model.meta_architecture in TWO_STAGES else model.meta_architecture
     resizer = f"model.{kind}.image_resizer.{model.resizer}_resizer"
     names = ("height", "width") if model.resizer == "fixed_shape" else ("min_dimension", "max_dimension")
-    small = {f"{resizer}.{name}": str(SIDE) for name in names}
-    return small if max(model.input_size) > SIDE * 5 / 4 else {}
+    small = {f"{resizer}.{name}": str(SIDE) for name in names} if max(model.input_size) > SIDE * 5 / 4 else {}
+    if model.feature_extractor == "faster_rcnn_nas":
+        fewer = (f"model.{kind}.first_stage_max_proposals", f"model.{kind}.second_stage_batch_size")
+        small |= dict.fromkeys(fewer, str(PROPOSALS))
+    return small
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +144,8 @@ def _due(request: Request, scratch: Path, say: Say) -> Iterator[_Job]:
         if named and model.name not in named:
             continue
         job = _job(model, scratch / model.name, request)
-        if request.again or model.name not in known or known[model.name].key != job.key:
+        before = known.get(model.name)
+        if request.again or before is None or (before.key, before.settings) != (job.key, job.settings):
             yield job
         else:
             say(f"{model.name}: known already")
@@ -244,9 +258,15 @@ def _ended(trial: _Trial) -> Outcome:
     shutil.rmtree(trial.job.folder)
     missing = [stage for stage in outcomes.STAGES[1:] if stage not in told]
     if missing:
-        why = f"ended after {SECONDS} s" if seconds > SECONDS else f"ended with {trial.process.returncode}"
-        told[missing[0]] = {"failed": why}
+        told[missing[0]] = {"failed": _end(trial.process.returncode, late=seconds > SECONDS)}
     return _outcome(trial.job, seconds, told)
+
+
+def _end(code: int, *, late: bool) -> str:
+    """Say why a trial ended before it had told of every stage."""
+    if late:
+        return f"took longer than {SECONDS} s"
+    return "killed, most often for want of memory" if code == -signal.SIGKILL else f"ended with exit code {code}"
 
 
 def _outcome(job: _Job, seconds: float, told: Mapping[str, Mapping[str, Any]]) -> Outcome:

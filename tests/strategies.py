@@ -31,6 +31,13 @@ def boxes(draw: st.DrawFn, label: st.SearchStrategy[str] = labels) -> Box:
     return Box(label=draw(label), ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax)
 
 
+words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+"""Labels that every format of text can hold, and that stripping leaves alone."""
+
+pixels = st.tuples(words, *[st.integers(-50, 500)] * 4)
+"""Label, left, top, right and bottom of a box, which may be turned around or outside."""
+
+
 @st.composite
 def examples(draw: st.DrawFn) -> Example:
     """Draw a record whose box edges float32 holds exactly; its picture is any bytes."""

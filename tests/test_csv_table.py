@@ -20,9 +20,6 @@ HEAD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 ROW = "a.jpg,40,20,cat,4,5,8,10\n"
 FOUND = Box(label="cat", ymin=0.25, xmin=0.1, ymax=0.5, xmax=0.2)
 
-words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
-edges = st.integers(-50, 500)
-
 
 def _codes(found: list[Finding]) -> list[tuple[str, str, str]]:
     return [(it.code, it.where, it.value) for it in found if (it.code, it.severity) != ("ANN003", "info")]
@@ -31,7 +28,7 @@ def _codes(found: list[Finding]) -> list[tuple[str, str, str]]:
 @given(
     data=st.dictionaries(
         strategies.names,
-        st.tuples(st.integers(1, 500), st.lists(st.tuples(words, edges, edges, edges, edges), max_size=3)),
+        st.tuples(st.integers(1, 500), st.lists(strategies.pixels, max_size=3)),
         min_size=1,
     ),
     columns=st.permutations(["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "group"]),

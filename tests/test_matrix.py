@@ -99,3 +99,9 @@ def test_large_pictures_are_shrunk_and_small_ones_are_not() -> None:
         "model.center_net.image_resizer.keep_aspect_ratio_resizer.min_dimension": "256",
         "model.center_net.image_resizer.keep_aspect_ratio_resizer.max_dimension": "256",
     }
+
+
+def test_nasnet_looks_twice_at_fewer_boxes() -> None:
+    for model in zoo.models():
+        fewer = matrix.settings(model).get("model.faster_rcnn.first_stage_max_proposals")
+        assert (fewer == str(matrix.PROPOSALS)) is (model.short_name.startswith("faster_rcnn_nas"))

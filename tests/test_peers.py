@@ -5,17 +5,21 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pictures
 import pytest
 import strategies
+import yaml
+from formats import Pixels, put, voc_xml, yolo_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from odbuild.trainer import readers
-from odbuild.trainer.dataset import Dataset
+from odbuild.trainer import examples, readers, records
+from odbuild.trainer.dataset import Dataset, Picture
 from odbuild.writers import write
 
 DIGITS = 6
@@ -24,7 +28,7 @@ DIGITS = 6
 Seen = Counter[tuple[str, str, float, float, float, float]]
 """Key, label, left, top, right and bottom in pixels, of each box."""
 
-NAMES = {"cloud": "ibm-cloud-annotations", "coco": "coco"}
+NAMES = {"cloud": "ibm-cloud-annotations", "coco": "coco", "voc": "voc", "yolo": "yolo", "tfrecord": "tfrecord"}
 
 
 def _row(key: str, label: str, *edges: float) -> Any:
@@ -73,7 +77,10 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 def _globox(path: Path) -> Seen:
     globox = pytest.importorskip("globox")
-    found = globox.AnnotationSet.from_coco(path)
+    return _from_globox(globox.AnnotationSet.from_coco(path))
+
+
+def _from_globox(found: Any) -> Seen:
     return Counter(
         _row(picture.image_id, box.label, box.xmin, box.ymin, box.xmax, box.ymax)
         for picture in found
@@ -136,3 +143,109 @@ def test_the_real_data_are_read_as_others_read_them(shared: Path, tmp_path: Path
     assert _ours(dataset) == _panlabel(root / "_annotations.json", "cloud")
     back, path = _one_side(dataset, tmp_path, "coco")
     assert _ours(back) == _ours(dataset) == _globox(path) == _pycocotools(path) == _panlabel(path, "coco")
+
+
+def _plain(seen: Seen) -> Seen:
+    """Return the boxes by the bare names of their files, which is all that some readers tell."""
+    return Counter({(row[0].rpartition("/")[2], *row[1:]): times for row, times in seen.items()})
+
+
+def _globox_voc(root: Path) -> Seen:
+    globox = pytest.importorskip("globox")
+    return _from_globox(globox.AnnotationSet.from_pascal_voc(root / "Annotations"))
+
+
+def _globox_yolo(root: Path, names: Sequence[str]) -> Seen:
+    globox = pytest.importorskip("globox")
+    found = globox.AnnotationSet.from_yolo_v5(root / "labels", image_folder=root / "images")
+    return Counter({(row[0], names[int(row[1])], *row[2:]): times for row, times in _from_globox(found).items()})
+
+
+upright = strategies.pixels.filter(lambda box: box[1] <= box[3] and box[2] <= box[4])
+"""Boxes that are not turned around, on which globox gives up."""
+
+
+@given(data=st.dictionaries(strategies.names, st.lists(upright, max_size=4), min_size=1, max_size=4))
+@settings(max_examples=20)
+def test_pascal_voc_is_read_as_others_read_it(
+    tmp_path_factory: pytest.TempPathFactory, data: dict[str, list[Pixels]]
+) -> None:
+    root = tmp_path_factory.mktemp("voc")
+    for name, boxes in data.items():
+        xml = voc_xml((40, 20), boxes, name)
+        put(root, {f"Annotations/{name[:-4]}.xml": xml, f"JPEGImages/{name}": pictures.jpeg(40, 20)})
+    ours = _plain(_ours(readers.read(root)[0]))
+    assert ours == _panlabel(root, "voc")
+    assert ours == _globox_voc(root)
+    assert sum(ours.values()) == sum(map(len, data.values()))
+
+
+@given(data=st.data())
+@settings(max_examples=20)
+def test_yolo_is_read_as_others_read_it(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    source = data.draw(strategies.datasets(tmp_path_factory.mktemp("source")))
+    root = source.root / "yolo"
+    put(root, {"data.yaml": yaml.safe_dump({"train": "images", "names": list(source.declared)})})
+    for number, picture in enumerate(source.pictures):
+        lines = [yolo_line(source.declared.index(box.label), box) for box in picture.boxes]
+        image = source.path(picture).read_bytes()
+        put(root, {f"images/{number}.jpg": image, f"labels/{number}.txt": "\n".join(lines)})
+    ours = _plain(_ours(readers.read(root)[0]))
+    assert ours == _plain(_panlabel(root, "yolo"))
+    assert ours == _globox_yolo(root, source.declared)
+    assert sum(ours.values()) == source.drawn
+
+
+@given(data=st.data())
+@settings(max_examples=20)
+def test_records_are_read_as_others_read_them(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    source = data.draw(strategies.datasets(tmp_path_factory.mktemp("source")))
+    root = source.root / "records"
+    encoded = [_example(source, picture) for picture in source.pictures]
+    records.write_shards(encoded, put(root, {}), "train")
+    back, _ = readers.read(root)
+    (shard,) = back.sources
+    seen = Counter[Any]()
+    for picture in back.pictures:
+        width, height = picture.size or (0, 0)
+        for box in picture.boxes:
+            edges = (box.xmin * width, box.ymin * height, box.xmax * width, box.ymax * height)
+            seen[_row(picture.key, box.label, *edges)] += 1
+    assert seen == _panlabel(root / shard, "tfrecord")
+    assert seen.total() == source.drawn
+
+
+def _example(source: Dataset, picture: Picture) -> bytes:
+    data = source.path(picture).read_bytes()
+    with Image.open(source.path(picture)) as info:
+        width, height = info.size
+    return examples.encode(
+        examples.Example(
+            key=picture.key,
+            encoded=data,
+            sha256="",
+            format="jpeg",
+            width=width,
+            height=height,
+            boxes=picture.boxes,
+            ids=tuple(source.declared.index(box.label) + 1 for box in picture.boxes),
+        )
+    )
+
+
+def test_real_cells_are_read_as_others_read_them(shared: Path) -> None:
+    root = shared / "data/bccd_voc"
+    ours = _plain(_ours(readers.read(root)[0]))
+    assert ours == _panlabel(root, "voc")
+    assert ours == _globox_voc(root)
+    assert sum(ours.values()) == 4888
+
+
+def test_real_cones_are_read_as_others_read_them(shared: Path) -> None:
+    root = shared / "data/cones_cubes_yolo"
+    dataset, _ = readers.read(root)
+    others = [_globox_yolo(root / side, dataset.declared) for side in ("valid", "test")]
+    assert _plain(_ours(dataset)) == others[0] + others[1]
+    assert others[0].total() + others[1].total() == 435

@@ -20,18 +20,17 @@ XML = voc_xml((40, 20), [CAT], "a.jpg")
 FOUND = Box(label="cat", ymin=0.25, xmin=0.1, ymax=0.5, xmax=0.2)
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
 
-words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
-"""Labels that XML can hold and that stripping leaves alone."""
-edges = st.integers(-50, 500)
-rows = st.lists(st.tuples(words, edges, edges, edges, edges), max_size=4)
-
 
 def _found(found: list[Finding], code: str) -> list[tuple[str, str]]:
     return [(it.where, it.value) for it in found if it.code == code]
 
 
 @given(
-    data=st.dictionaries(strategies.names, st.tuples(st.integers(1, 500), st.integers(1, 500), rows), min_size=1),
+    data=st.dictionaries(
+        strategies.names,
+        st.tuples(st.integers(1, 500), st.integers(1, 500), st.lists(strategies.pixels, max_size=4)),
+        min_size=1,
+    ),
     layout=st.sampled_from(
         [("Annotations/", "JPEGImages/"), ("", ""), ("train/", "train/"), ("annotations/xmls/", "images/")]
     ),

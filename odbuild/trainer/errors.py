@@ -1,7 +1,10 @@
 """What ends a run on purpose: one class, one exit code each, a message made for people."""
 
 import difflib
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class OdbuildError(Exception):
@@ -24,7 +27,7 @@ class UsageError(OdbuildError):
     exit_code = 2
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: "Iterable[str]") -> str:
     """Return ` Did you mean 'x'?` for the nearest known word, or nothing where none is near."""
     near = difflib.get_close_matches(word.casefold(), list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""

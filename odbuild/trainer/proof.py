@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,8 @@ def _detect(model: Path, pictures: list[Path]) -> list[list[dict[str, Any]]]:
     command = [sys.executable, "-m", f"{__package__}.detect", str(model), *map(str, pictures)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # the GPU's memory is still this process's
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode == -signal.SIGKILL:
+        raise OdbuildError(f"{model}: the exported model was killed as it ran: most often the memory is too small")
     if done.returncode:
         raise OdbuildError(f"{model}: the exported model does not run:\n{done.stderr[-2000:]}")
     return [json.loads(line)["detections"] for line in done.stdout.splitlines()]
