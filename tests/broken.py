@@ -175,7 +175,7 @@ CASES["BOX202"] = dataset(put(x=0.35, x2=0.05))
 CASES["BOX204"] = dataset(lambda source: shrink(source, 12), model=MODEL)
 CASES["BOX205"] = dataset(
     lambda source: boxes_of(source).extend(tile(number) for number in range(100)),
-    model="centernet_resnet50_v2_512x512",
+    model="ssd_resnet101_v1_fpn_shared_box_predictor_oid_512x512_sync",
 )
 CASES["BOX206"] = dataset(lambda source: boxes_of(source).append(dict(boxes_of(source)[0])))
 CASES["BOX207"] = dataset(put(x=0.0, y=0.0, x2=1.0, y2=1.0))
