@@ -262,7 +262,7 @@ def test_keys_are_unique(tmp_path: Path) -> None:
             "ymin 1, xmin 1, ymax 1, xmax 1, text 1, label 1, difficult 2",
         ),
         ({"image/object/bbox/xmax": [320.0]}, "ANN007", "ymin=0.25, xmin=0.125, ymax=0.5, xmax=320"),
-        ({"image/object/bbox/xmax": [float("nan")]}, "ANN007", "ymin=0.25, xmin=0.125, ymax=0.5, xmax=nan"),
+        ({"image/object/bbox/xmax": [float("nan")]}, "BOX203", "ymin=0.25, xmin=0.125, ymax=0.5, xmax=nan"),
     ],
 )
 def test_odd_records_are_errors_at_their_place(

@@ -30,7 +30,7 @@ _OUTSIDE = _odd_box("BOX201", "a box reaches outside the picture")
 _TURNED = _odd_box("BOX202", "a box has its edges the wrong way round")
 _SPECK = _odd_box("BOX202", "a box has no area or is smaller than one pixel")
 _SPECK["clip"] = _SPECK["drop"]
-_NO_NUMBER = Rule(
+NOT_FINITE = Rule(
     "BOX203", "error", "an edge of a box is no finite number", "find what wrote it, and redraw the box"
 )
 
@@ -98,7 +98,7 @@ def _mended(books: _Books, where: str, box: Box) -> Iterator[Box]:
     """Yield the box sorted and clipped as the policy says, unless it is left out."""
     seen = spelled(box)
     if not all(map(math.isfinite, _sides(box))):
-        books.findings.append(_NO_NUMBER.at(where, seen))
+        books.findings.append(NOT_FINITE.at(where, seen))
         books.ledger.append(_change("dropped", where, "BOX203", seen))
         return
     outside = max(max(-edge, edge - 1) for edge in _sides(box))

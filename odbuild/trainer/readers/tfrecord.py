@@ -14,11 +14,11 @@ from ..errors import OdbuildError
 from ..findings import Finding, Rule, quote
 from ..images import sniff
 from ..labels import Item, from_pbtxt
+from ..mend import NOT_FINITE
 from ..packed import pack
 from . import framing, layout, plain, strict, wire
 from .files import Files
 from .reading import (
-    NO_NUMBER,
     PIXELS,
     Reading,
     begin,
@@ -337,5 +337,5 @@ def _odd(edges: Sequence[float], spot: str) -> Finding | None:
     """Return what keeps edges from being fractions of a picture."""
     shown = ", ".join(f"{name}={edge:.6g}" for name, edge in zip(_EDGES, edges, strict=True))
     if not all(map(math.isfinite, edges)):
-        return NO_NUMBER.at(spot, shown)
+        return NOT_FINITE.at(spot, shown)
     return PIXELS.at(spot, shown) if not all(map(is_fraction, edges)) else None
