@@ -297,6 +297,9 @@ def _add_validate(commands: Any) -> None:
         choices=("none", "structure", "decode"),
         help="how far pictures are checked: headers, whole files, or every coded pixel (default: decode)",
     )
+    parser.add_argument(
+        "--near-duplicates", action="store_true", help="look for pictures that are nearly the same, too (IMG109)"
+    )
     parser.add_argument("--jobs", type=_count, metavar="N", help="processes (default: one a processor)")
     parser.add_argument(
         "--output-format",

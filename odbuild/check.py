@@ -57,6 +57,7 @@ class Options:
         format: Name of the datasets' format, or None to recognise it.
         check: How far pictures are checked: `none` reads headers, `structure` walks files, `decode` undoes their
             coding.
+        near_duplicates: Whether to look for pictures that are nearly the same.
         jobs: Processes that look at pictures, or None for as many as there are processors.
         export: What the model is to be exported to, or None.
         offline: Take upstream from the cache alone, ask no network.
@@ -72,6 +73,7 @@ class Options:
     fail_on: FailOn = "error"
     format: str | None = None
     check: images.Check = "decode"
+    near_duplicates: bool = False
     jobs: int | None = None
     export: config.Target | None = None
     offline: bool = False
@@ -344,7 +346,7 @@ def _open_data(path: Path, surroundings: _Surroundings) -> Mapping[Kind, object]
     options = surroundings.options
     source, found = readers.read(_folder(path), options.format)
     dataset, odd = mend(source, "fail")
-    looks = look_all(source, options.check, jobs=options.jobs)
+    looks = look_all(source, options.check, near=options.near_duplicates, jobs=options.jobs)
     sides, given = _sides(dataset, looks)
     data = Data(
         source=source,

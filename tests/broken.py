@@ -138,6 +138,13 @@ def picture(data: bytes) -> Callable[[Source], None]:
     return lambda source: source.files.update({"000.jpg": data})
 
 
+def twins(source: Source) -> None:
+    """Put photographs in the place of the drawings, one of them twice."""
+    seen = {key: pictures.photograph(number, (64, 48)) for number, key in enumerate(source.files)}
+    source.files = {key: pictures.encoded(it) for key, it in seen.items()}
+    source.files["000.jpg"] = pictures.encoded(seen["001.jpg"], quality=60)
+
+
 def relabel(old: str, new: str, times: int) -> Callable[[Source], None]:
     """Rename the label of so many boxes."""
 
@@ -187,6 +194,7 @@ CASES["IMG105"] = dataset(picture(pictures.encoded(pictures.drawing(mode="CMYK")
 CASES["IMG106"] = dataset(picture(pictures.encoded(Image.new("L", (5200, 5000)))), check="structure")
 CASES["IMG107"] = dataset(picture(pictures.jpeg(64, 20)))
 CASES["IMG108"] = dataset(lambda source: source.files.update({"000.jpg": source.files["001.jpg"]}))
+CASES["IMG109"] = dataset(twins, near_duplicates=True)
 CASES["IMG111"] = dataset(picture(stray(pictures.jpeg())))
 CASES["LBL304"] = dataset(lambda source: crowd(source, 52))
 CASES["LBL302"] = dataset(relabel("cat", "Dog", PICTURES))

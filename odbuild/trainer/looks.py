@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import images
+from . import alike, images
 from .dataset import Dataset, Span
 from .errors import OdbuildError
 from .findings import Rule
@@ -37,48 +37,55 @@ class Look:
         digest: SHA-256 of its bytes in hex; empty where it could not be read.
         kind: the format that its first bytes announce, such as `gif`; empty if none is known.
         problem: why it cannot be used, as the rule it breaks; None where it can.
+        bits: its look, as `alike.look` gives it; None where nobody asked, or it cannot be decoded.
     """
 
     info: images.ImageInfo | None = None
     digest: str = ""
     kind: str = ""
     problem: Rule | None = None
+    bits: int | None = None
 
 
-def look(data: Data, check: images.Check) -> Look:
+def look(data: Data, check: images.Check, *, near: bool = False) -> Look:
     """Look at the bytes of a picture.
 
     Args:
         data: the file.
         check: how far, as for `images.inspect`.
+        near: whether to take the bits by which it is like others, too.
     """
     digest, kind = hashlib.sha256(data).hexdigest(), images.sniff(data)
     try:
-        return Look(info=images.inspect(data, check=check), digest=digest, kind=kind)
+        info = images.inspect(data, check=check)
     except images.ImageError as error:
         return Look(digest=digest, kind=kind, problem=_rule(error))
+    return Look(info=info, digest=digest, kind=kind, bits=alike.look(data) if near else None)
 
 
-def look_all(dataset: Dataset, check: images.Check, *, jobs: int | None = None) -> dict[str, Look]:
+def look_all(
+    dataset: Dataset, check: images.Check, *, near: bool = False, jobs: int | None = None
+) -> dict[str, Look]:
     """Look at the files of all pictures once each, and return what was seen by key.
 
     Args:
         dataset: as read.
         check: how far, as for `images.inspect`.
+        near: whether to take the bits by which they are like each other, too.
         jobs: most processes at work; as many as there are processors by default.
 
     Raises:
         OdbuildError: a process was ended from outside.
     """
-    seen = _looks(dataset, check, jobs or os.cpu_count() or 1)
+    seen = _looks(dataset, check, jobs or os.cpu_count() or 1, near=near)
     return dict(zip(pack(dataset.pictures).keys(), seen, strict=True))
 
 
-def _looks(dataset: Dataset, check: images.Check, jobs: int) -> Iterator[Look]:
+def _looks(dataset: Dataset, check: images.Check, jobs: int, *, near: bool) -> Iterator[Look]:
     """Yield a look at each picture, in order; by other processes where that is worth starting them."""
     root = str(dataset.root)
     tasks = (
-        (f"{root}/{picture.key if picture.span is None else picture.span.file}", picture.span, check)
+        (f"{root}/{picture.key if picture.span is None else picture.span.file}", picture.span, check, near)
         for picture in dataset.pictures
     )
     if jobs == 1 or len(dataset.pictures) < FEW:
@@ -98,13 +105,13 @@ def _looks(dataset: Dataset, check: images.Check, jobs: int) -> Iterator[Look]:
             ) from error
 
 
-def _look_at(task: tuple[str, Span | None, images.Check]) -> Look:
-    path, span, check = task
+def _look_at(task: tuple[str, Span | None, images.Check, bool]) -> Look:
+    path, span, check, near = task
     try:
         data = read(path, span)
     except images.ImageError as error:
         return Look(problem=_rule(error))
-    return look(data, check)
+    return look(data, check, near=near)
 
 
 def read(path: str | Path, span: Span | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ..alike import near
 from ..findings import Finding, Rule, place, quote
 from ..looks import Look
 from .catalogue import rule
@@ -45,6 +46,12 @@ _LONG = Rule(
     "cut it into pieces, or take a model that keeps the aspect ratio",
 )
 _DUPLICATE = Rule("IMG108", "warning", "a picture is the same file as another", "delete one of them")
+_ALIKE = Rule(
+    "IMG109",
+    "info",
+    "a picture looks nearly the same as another",
+    "keep both on one side of the split: --near-duplicates together",
+)
 _ODD = Rule("IMG111", "info", "a picture's file is odd, though its pixels are whole")
 
 
@@ -159,6 +166,20 @@ def duplicate(data: Data) -> Iterator[Finding]:
         other = first.setdefault((digest, picture.split), picture.key) if digest else picture.key
         if other != picture.key:
             yield _DUPLICATE.at(place(picture.key), f"same as {quote(other)}")
+
+
+@rule("IMG109", "info", "a picture looks nearly the same as another, if asked for")
+def near_duplicate(data: Data) -> Iterator[Finding]:
+    """Frames of one film, or a photograph saved twice: one trains, the other validates, and the mAP flatters.
+
+    Found by a difference hash, of whose 64 bits at most 4 differ, and only with `--near-duplicates`, since each
+    picture is decoded for it. `odbuild convert --near-duplicates together` keeps such pictures on one side.
+    """
+    seen = [(row.key, data.images[row.key]) for row in data.census.rows if row.key in data.images]
+    pairs = near([look.bits for _, look in seen])
+    for later, first in sorted({max(pair): min(pair) for pair in pairs}.items()):
+        if seen[later][1].digest != seen[first][1].digest:
+            yield _ALIKE.at(place(seen[later][0]), f"like {quote(seen[first][0])}")
 
 
 @rule("IMG111", "info", "a picture's file is odd")
