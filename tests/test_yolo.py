@@ -129,24 +129,27 @@ def test_classes_are_named_in_many_ways(tmp_path: Path, files: list[str], labels
 
 
 @pytest.mark.parametrize(
-    ("base", "path", "key"),
+    ("base", "path", "key", "odd"),
     [
-        ("", "images/train", "images/train/a.jpg"),
-        ("", "../train/images", "train/images/a.jpg"),
-        ("", "./images/train/", "images/train/a.jpg"),
-        ("", "images\\train", "images/train/a.jpg"),
-        ("", "/content/some/images/train", "images/train/a.jpg"),
-        ("../datasets/some", "images/train", "images/train/a.jpg"),
-        ("/home/me/some", "images/train", "images/train/a.jpg"),
-        ("more", "images", "more/images/a.jpg"),
-        ("", ".", "a.jpg"),
-        ("", "../../../../images/train", "images/train/a.jpg"),
+        ("", "images/train", "images/train/a.jpg", False),
+        ("", "../train/images", "train/images/a.jpg", True),
+        ("", "./images/train/", "images/train/a.jpg", False),
+        ("", "images\\train", "images/train/a.jpg", True),
+        ("", "/content/some/images/train", "images/train/a.jpg", True),
+        ("../datasets/some", "images/train", "images/train/a.jpg", False),
+        ("/home/me/some", "images/train", "images/train/a.jpg", False),
+        ("more", "images", "more/images/a.jpg", False),
+        ("", ".", "a.jpg", False),
+        ("", "../../../../images/train", "images/train/a.jpg", True),
     ],
 )
-def test_paths_lead_to_what_lies_below_the_root(tmp_path: Path, base: str, path: str, key: str) -> None:
+def test_paths_lead_to_what_lies_below_the_root(
+    tmp_path: Path, base: str, path: str, key: str, *, odd: bool
+) -> None:
     config = f"path: {base}\ntrain: {path}\nnames: [cat]\n"
-    data, _ = readers.read(put(tmp_path / "some", {key: JPEG, "data.yaml": config}))
+    data, found = readers.read(put(tmp_path / "some", {key: JPEG, "data.yaml": config}))
     assert [(it.key, it.split) for it in data.pictures] == [(key, "train")]
+    assert [it.code for it in found if "leads out" in it.message] == ["ANN001"] * odd
 
 
 def test_nothing_outside_is_looked_at(tmp_path: Path) -> None:
@@ -316,4 +319,8 @@ def test_the_real_data(shared: Path) -> None:
     data, found = readers.read(shared / "data/cones_cubes_yolo")
     assert (len(data.pictures), data.drawn, data.declared, data.ledger) == (187, 435, ("cone", "cube"), ())
     assert {picture.split for picture in data.pictures} == {"validation", "test"}
-    assert [(it.code, it.severity, it.value) for it in found] == [("ANN001", "info", 'train: "../train/images"')]
+    assert [(it.code, it.severity, it.value) for it in found] == [
+        ("ANN001", "info", 'train: "../train/images"'),
+        ("ANN001", "info", 'validation: "../valid/images", taken as "valid/images"'),
+        ("ANN001", "info", 'test: "../test/images", taken as "test/images"'),
+    ]

@@ -80,6 +80,12 @@ _UNNAMED = Rule(
     "add its folder to the config",
 )
 _NO_SIDE = Rule("ANN001", "info", "the pictures of one side are not here, so it was left out")
+_ODD_PATH = Rule(
+    "ANN001",
+    "info",
+    "a path in the config leads out of the folder, and what it means in it was taken",
+    "write it as it was taken",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -313,7 +319,11 @@ def _find_pictures(yolo: _Yolo) -> None:
         if key is None:
             missing.append(text)
             reading.findings.append(_NO_SIDE.at(config.file, f"{side}: {quote(text)}"))
-        elif key.endswith(".txt"):
+            continue
+        if posixpath.normpath(text).startswith(("/", "..")) or "\\" in text:
+            taken = f"{side}: {quote(text)}, taken as {quote(key or '.')}"
+            reading.findings.append(_ODD_PATH.at(config.file, taken))
+        if key.endswith(".txt"):
             _add_list(yolo, key, side)
         else:
             _add_folder(yolo, key, side)
