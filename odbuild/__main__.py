@@ -9,12 +9,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from . import __version__
 from .errors import OdbuildError, UsageError
 from .models import Export, Sort
 from .trainer.recipe import Boxes, Exif, Negatives, Zoo
+
+if TYPE_CHECKING:
+    from .check import Options, Report
 
 OK, FAILED, BUG, INTERRUPTED = 0, 1, 70, 130
 """Beside 2 for wrong usage; `validate` also ends with 1 for findings and 3 for what cannot be read at all."""
@@ -35,6 +38,9 @@ CHOICES = (
 CHECKS, SPLITS, FORMATS = ("none", "structure", "decode"), ("hash", "source"), ("transcode", "fail")
 NEAR = ("apart", "together")
 """The words of `trainer.policies`, which loads too much to be asked for them."""
+
+WRITERS = ("cloud", "coco", "yolo")
+"""The words of `writers`, which loads too much, too."""
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 MACHINE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.EMFILE})
@@ -126,7 +132,10 @@ def _validate(arguments: argparse.Namespace) -> int:
 
     given = {**settings.load(Path.cwd()), **vars(arguments)}
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__ if name in given})
-    report = check(arguments.paths, options)
+    for name in ("to", "exif") if "fix" not in given else ():
+        if name in given:
+            raise UsageError(f"--{name} says how a copy is made. Name its folder with --fix, or leave it out.")
+    report = _fix(arguments, options) if "fix" in given else check(arguments.paths, options)
     text = reports.render(report, arguments.output_format)
     if arguments.output is None:
         print(text, end="")
@@ -134,6 +143,16 @@ def _validate(arguments: argparse.Namespace) -> int:
         archive.write_bytes(arguments.output, text.encode())
         print(arguments.output)
     return report.exit_code(options.fail_on)
+
+
+def _fix(arguments: argparse.Namespace, options: "Options") -> "Report":
+    """Write a mended copy and return the report on it."""
+    from .fix import Request, fix
+
+    if len(arguments.paths) > 1:
+        raise UsageError(f"--fix takes one dataset, not {len(arguments.paths)} paths.")
+    given = {name: value for name, value in vars(arguments).items() if name in {"to", "exif"}}
+    return fix(Request(dataset=arguments.paths[0], out=arguments.fix, options=options, **given), _say)
 
 
 def _rules(arguments: argparse.Namespace) -> None:
@@ -308,6 +327,24 @@ def _add_validate(commands: Any) -> None:
         help="form of the report (default: text)",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", default=None, help="write the report there")
+    parser.add_argument(
+        "--fix",
+        type=Path,
+        metavar="OUT",
+        help="write a mended copy of the one dataset to a new folder, with a ledger of what was changed, and "
+        "report on the copy; nothing is changed in place, and label maps, configs and bundles are not mended",
+    )
+    parser.add_argument(
+        "--to",
+        choices=WRITERS,
+        help="with --fix: the format of the copy (default: the dataset's own, else the nearest)",
+    )
+    parser.add_argument(
+        "--exif",
+        choices=("apply", "ignore"),
+        help="with --fix: turn pictures upright by their Exif orientation, on which their boxes were drawn, or "
+        "take it away (default: leave them)",
+    )
 
 
 def _add_rules(commands: Any) -> None:

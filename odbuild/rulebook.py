@@ -3,7 +3,7 @@
 from itertools import groupby
 from pathlib import Path
 
-from . import archive
+from . import archive, fix
 from .check import catalogue
 from .errors import UsageError, did_you_mean
 from .trainer.rules import Kind, RuleInfo
@@ -51,7 +51,16 @@ def details(code: str) -> str:
     if word not in rules:
         raise UsageError(f"There is no rule {code!r}.{did_you_mean(word, rules)} `odbuild rules` lists all.")
     info = rules[word]
-    return f"{info.code} ({info.severity}): {info.name}\n\n{info.help}"
+    return f"{info.code} ({info.severity}): {info.name}\n\n{info.help}{_fixing(word)}"
+
+
+def _fixing(code: str) -> str:
+    """Say what `--fix` does about a rule of datasets, as a last paragraph."""
+    if code in fix.MENDED:
+        return "\n\n`odbuild validate DATASET --fix OUT` mends it in a copy, or leaves out what nobody could mend."
+    if code in fix.REASONS:
+        return f"\n\n`odbuild validate DATASET --fix OUT` leaves what takes a guess: {fix.REASONS[code]}."
+    return ""
 
 
 def page() -> str:

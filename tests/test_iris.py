@@ -124,7 +124,8 @@ def test_odd_annotations_are_errors(tmp_path: Path, entry: dict[str, Any], code:
     dataset, found = _read(_folder(tmp_path, annotations={"b": entry}))
     assert {it.code for it in findings.errors(found)} == {code}
     assert all(it.where.startswith('annotations["a.jpg"][0]') for it in findings.errors(found))
-    assert dataset.drawn == 0
+    assert [(it.action, it.what, it.code) for it in dataset.ledger] == [("dropped", "box", code)]
+    assert dataset.drawn == 1
 
 
 @pytest.mark.parametrize(

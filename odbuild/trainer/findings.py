@@ -8,7 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 Severity = Literal["error", "warning", "info"]
-Action = Literal["clipped", "sorted", "label-only", "boxed", "dropped", "transcoded", "turned", "shrunk", "unsaid"]
+Action = Literal[
+    "clipped",
+    "sorted",
+    "label-only",
+    "boxed",
+    "dropped",
+    "transcoded",
+    "turned",
+    "shrunk",
+    "unsaid",
+    "corrected",
+    "renamed",
+    "declared",
+    "settled",
+]
 
 SHOWN = 3
 """How many findings of one kind a text spells out before it only counts."""
@@ -92,7 +106,7 @@ class Change:
     """
 
     action: Action
-    what: Literal["picture", "box", "label"]
+    what: Literal["picture", "box", "label", "file"]
     where: str
     code: str
     value: str

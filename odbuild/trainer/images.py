@@ -141,6 +141,20 @@ def prepare(
     return _encoded(_decoded(data, source, target), source, target, turned=turned)
 
 
+def untagged(data: bytes) -> bytes:
+    """Return a whole JPEG or PNG with an orientation in its Exif that says upright, not a pixel changed."""
+    png_chunk = sniff(data) == "png"
+    block = (png.read(data) if png_chunk else jpeg.read(data)).exif
+    if block is None:
+        return data
+    start, end = block
+    new = exif.upright(memoryview(data)[start:end])
+    if png_chunk:
+        # Behind the chunk stands the sum of its name and content.
+        return data[:start] + new + struct.pack(">I", zlib.crc32(data[start - 4 : start] + new)) + data[end + 4 :]
+    return data[:start] + new + data[end:]
+
+
 def grays(data: Data, width: int, height: int) -> bytes:
     """Return a picture shrunk to so many pixels, one byte of gray for each, row by row, whatever its proportions.
 

@@ -52,6 +52,7 @@ class Jpeg:
         channels: 1, 3 or 4.
         progressive: whether its scans refine each other.
         orientation: Exif orientation, 1 to 8.
+        exif: start and end of the block of Exif that says so; None where there is none.
         warnings: oddities that harm no pixel.
         edits: start, end and new bytes of each stretch to be replaced so that libjpeg has nothing to warn of,
             in ascending order.
@@ -65,6 +66,7 @@ class Jpeg:
     channels: int
     progressive: bool = False
     orientation: int = 1
+    exif: tuple[int, int] | None = None
     warnings: tuple[str, ...] = ()
     edits: tuple[tuple[int, int, bytes], ...] = ()
     quants: tuple[bytes, ...] = ()
@@ -99,7 +101,7 @@ class _State:
 
     view: memoryview
     frame: _Frame | None = None
-    orientation: int | None = None
+    exif: tuple[int, int] | None = None
     quants: dict[int, bytes] = field(default_factory=dict)
     huffman: dict[int, bytes] = field(default_factory=dict)
     interval: int = 0
@@ -140,7 +142,8 @@ def read(data: Data, *, whole: bool = True) -> Jpeg:
         height=frame.height,
         channels=len(frame.components),
         progressive=frame.progressive,
-        orientation=state.orientation or 1,
+        orientation=exif.orientation(state.view[slice(*state.exif)]) if state.exif else 1,
+        exif=state.exif,
         warnings=tuple(state.warnings),
         edits=tuple(state.edits),
         quants=tuple(state.used),
@@ -189,8 +192,8 @@ def _next_marker(state: _State, at: int) -> int:
 
 def _application(state: _State, code: int, start: int, end: int) -> None:
     name = bytes(state.view[start : start + 6])
-    if code == 0xE1 and name == b"Exif\0\0" and state.orientation is None:
-        state.orientation = exif.orientation(state.view[start + 6 : end])
+    if code == 0xE1 and name == b"Exif\0\0" and state.exif is None:
+        state.exif = start + 6, end
     elif code == 0xE0 and end - start >= 14 and name.startswith(b"JFIF\0") and name[5] != 1:
         state.tolerate("a JFIF header of an unknown version", start - 4, end)
     elif code == 0xEE and end - start >= 12 and name.startswith(b"Adobe") and state.view[start + 11] > 2:

@@ -40,6 +40,7 @@ class Png:
         bits: of a pixel.
         interlaced: whether its pixels come in seven passes.
         orientation: Exif orientation, 1 to 8.
+        exif: start and end of the block of Exif that says so; None where there is none.
         pixels: the compressed pixels, in their pieces.
     """
 
@@ -48,6 +49,7 @@ class Png:
     bits: int
     interlaced: bool
     orientation: int = 1
+    exif: tuple[int, int] | None = None
     pixels: tuple[memoryview, ...] = field(default=(), repr=False, compare=False)
 
 
@@ -63,7 +65,7 @@ def read(data: Data, *, whole: bool = True) -> Png:
     """
     view = memoryview(data)
     header: tuple[int, int, int, int, int, int, int] | None = None
-    orientation = 1
+    block: tuple[int, int] | None = None
     seen: set[bytes] = set()
     pixels: list[memoryview] = []
     last = b""
@@ -79,7 +81,7 @@ def read(data: Data, *, whole: bool = True) -> Png:
         elif name == b"PLTE":
             _palette(header[3], body, late=bool(pixels), again=name in seen)
         elif name == b"eXIf":
-            orientation = exif.orientation(body)
+            block = at + 8, at + 8 + len(body)
         elif name == b"IEND":
             break
         elif not name[0] & 0x20:
@@ -96,7 +98,8 @@ def read(data: Data, *, whole: bool = True) -> Png:
         height=height,
         bits=depth * _SAMPLES[colour],
         interlaced=bool(interlace),
-        orientation=orientation,
+        orientation=exif.orientation(view[slice(*block)]) if block else 1,
+        exif=block,
         pixels=tuple(pixels),
     )
 

@@ -8,7 +8,8 @@ A writer is a module with
 """
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -30,37 +31,55 @@ _COPIED = 1 << 20
 """Bytes that are moved at a time from a shard of records."""
 
 
-def write(dataset: Dataset, out: Path, format: str) -> tuple[Change, ...]:  # noqa: A002 - the word of the option
+Bring = Callable[[Picture, Path], None]
+"""Puts the file of a picture at a path where nothing lies yet."""
+
+
+def write(
+    dataset: Dataset,
+    out: Path,
+    format: str,  # noqa: A002 - the word of the option
+    *,
+    bring: Bring | None = None,
+    beside: Mapping[str, bytes] | None = None,
+) -> tuple[Change, ...]:
     """Write the dataset as a folder that appears whole or not at all; return what the format could not say.
 
     Args:
         dataset: to write; its files are only read.
         out: folder to make; missing or empty.
         format: one of `WRITERS`.
+        bring: puts each picture in its place; without it they are copied byte for byte.
+        beside: further files to write, by path below the output folder.
 
     Raises:
         OdbuildError: a picture cannot be read, two would get one name, or the folder cannot be written.
         UsageError: no format has that name, or `out` is not free or lies in the dataset.
     """
-    writer = _find(format)
-    _check_target(out, dataset.root)
+    check_target(out, dataset.root, format)
+    writer = WRITERS[format]
     with atomic_folder(out) as folder:
-        for name, data in writer.annotations(dataset).items():
+        for name, data in chain(writer.annotations(dataset).items(), (beside or {}).items()):
             _place(folder, name, name).write_bytes(data)
         for picture in dataset.pictures:
-            _copy(dataset, picture, _place(folder, writer.image_path(picture), place(picture.key)))
-    return tuple(_unsaid(dataset, writer.SAYS))
+            target = _place(folder, writer.image_path(picture), place(picture.key))
+            if bring is None:
+                copy(dataset, picture, target)
+            else:
+                bring(picture, target)
+    return unsaid(dataset, format)
 
 
-def _find(name: str) -> ModuleType:
+def check_target(out: Path, root: Path, name: str) -> None:
+    """Make sure that a dataset can be written to a folder in a format.
+
+    Raises:
+        UsageError: no format has that name, or `out` is not free or lies in the dataset, whose root is given.
+    """
     if name not in WRITERS:
         raise UsageError(
             f"No writer for the format {name!r}.{did_you_mean(name, WRITERS)} There are: {', '.join(WRITERS)}."
         )
-    return WRITERS[name]
-
-
-def _check_target(out: Path, root: Path) -> None:
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"{out} lies in the dataset {root}, which is never written to. Name another folder.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -83,16 +102,20 @@ def _place(folder: Path, name: str, what: str) -> Path:
     return path
 
 
-def _copy(dataset: Dataset, picture: Picture, target: Path) -> None:
-    """Copy the bytes of a picture, from its own file or from within a shard."""
+def copy(dataset: Dataset, picture: Picture, target: Path) -> None:
+    """Copy the bytes of a picture, from its own file or from within a shard.
+
+    Raises:
+        OdbuildError: it cannot be read.
+    """
     source = dataset.path(picture)
     try:
         file = source.open("rb")
     except OSError as error:
         raise OdbuildError(f"{source} cannot be read: {error.strerror}.") from error
-    with file, target.open("xb") as copy:
+    with file, target.open("xb") as new:
         if picture.span is None:
-            shutil.copyfileobj(file, copy, _COPIED)
+            shutil.copyfileobj(file, new, _COPIED)
             return
         file.seek(picture.span.offset)
         left = picture.span.length
@@ -100,13 +123,16 @@ def _copy(dataset: Dataset, picture: Picture, target: Path) -> None:
             data = file.read(min(left, _COPIED))
             if not data:
                 raise OdbuildError(f"{source} changed: {place(picture.key)} ends beyond it. Read it again.")
-            copy.write(data)
+            new.write(data)
             left -= len(data)
 
 
-def _unsaid(dataset: Dataset, says: Collection[str]) -> Iterator[Change]:
-    """Yield a line of the ledger for each picture and box of which the format cannot say all."""
-    silent = [word for word in WORDS if word not in says]
+def unsaid(dataset: Dataset, name: str) -> tuple[Change, ...]:
+    """Return a line of the ledger for each picture and box of which a format cannot say all."""
+    return tuple(_unsaid(dataset, [word for word in WORDS if word not in WRITERS[name].SAYS]))
+
+
+def _unsaid(dataset: Dataset, silent: Collection[str]) -> Iterator[Change]:
     for picture in dataset.pictures:
         lost = _words(picture, silent)
         if lost:

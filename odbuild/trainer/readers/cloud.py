@@ -12,8 +12,10 @@ from ..findings import Finding, Rule, place
 from ..packed import pack
 from . import strict
 from .reading import (
+    NO_NUMBER,
     Reading,
     begin,
+    book_box,
     finish,
     is_fraction,
     note_background,
@@ -146,7 +148,7 @@ def _box(reading: Reading, key: str, index: int, entry: Mapping[str, Any]) -> Bo
     label = entry.get("label")
     left, top, right, bottom = edges = [entry.get(edge) for edge in EDGES]
     if not reading.knows(label) or not all(map(is_fraction, edges)):
-        _explain(reading, place(key, index), entry)
+        _explain(reading, key, index, entry)
         return None
     reading.drawn += 1
     return Box(
@@ -159,16 +161,20 @@ def _box(reading: Reading, key: str, index: int, entry: Mapping[str, Any]) -> Bo
     )
 
 
-def _explain(reading: Reading, where: str, entry: Mapping[str, Any]) -> None:
-    """Book why an annotation is no box."""
-    label = entry.get("label")
-    if not usable_label(reading, where, label):
-        return
+def _explain(reading: Reading, key: str, index: int, entry: Mapping[str, Any]) -> None:
+    """Book why an annotation is no box, and the box that is lost where it was meant as one."""
+    where, label = place(key, index), entry.get("label")
     given = [edge for edge in EDGES if edge in entry]
-    if not given:
-        note_mark(reading, where, str(label), NEGATIVE)
-    elif len(given) < len(EDGES):
-        reading.findings.append(_INCOMPLETE.at(where, f"only {', '.join(given)}"))
-    else:
-        for edge in EDGES:
-            usable_edge(reading, f"{where}.{edge}", entry[edge])
+    code = "LBL305"
+    if usable_label(reading, where, label):
+        if not given:
+            note_mark(reading, where, str(label), NEGATIVE)
+        elif len(given) < len(EDGES):
+            code = _INCOMPLETE.code
+            reading.findings.append(_INCOMPLETE.at(where, f"only {', '.join(given)}"))
+        else:
+            code = NO_NUMBER.code
+            for edge in EDGES:
+                usable_edge(reading, f"{where}.{edge}", entry[edge])
+    if given:
+        book_box(reading, key, index, code, shown(label))

@@ -283,10 +283,12 @@ def _take_image(reading: Reading, file: _File, position: int, entry: Mapping[str
 def _take_annotation(reading: Reading, file: _File, position: int, entry: Mapping[str, Any]) -> None:
     image, category, edges = entry.get("image_id"), entry.get("category_id"), entry.get("bbox")
     if type(image) not in _IDS or type(category) not in _IDS:
-        reading.findings.append(_ANNOTATION.at(_at(file, "annotations", position)))
+        reading.drawn += 1
+        _lose(reading, _ANNOTATION, _at(file, "annotations", position), "")
         return
     if type(edges) is not list or len(edges) != 4 or not all(type(edge) in (float, int) for edge in edges):
-        reading.findings.append(_NO_BOX.at(_at(file, "annotations", position), shown(edges)))
+        reading.drawn += 1
+        _lose(reading, _NO_BOX, _at(file, "annotations", position), shown(edges))
         return
     reading.drawn += 1
     file.owners.append(_numbered(file.images, image, file.names))

@@ -12,6 +12,7 @@ from ..findings import Finding, Rule, place, quote
 from . import strict
 from .cloud import NAME
 from .reading import (
+    NO_NUMBER,
     Reading,
     begin,
     dropped,
@@ -128,20 +129,29 @@ def _box(
     reading: Reading, project: _Project, where: str, index: int, annotation: Mapping[str, Any]
 ) -> Iterator[Box]:
     """Yield the box of one annotation, or none where it has none or it is no box."""
-    identity = annotation.get("label")
+    identity, corners = annotation.get("label"), _corners(annotation)
     label = project.labels.get(identity) if isinstance(identity, str) else None
+    # What is marked with a tag alone is no box, so none is lost.
+    reading.drawn += corners != []
     if label is None:
         reading.findings.append(_NO_LABEL.at(f"{where}.label", shown(identity)))
-    elif usable_label(reading, where, label):
-        corners = _corners(annotation)
-        if corners is None:
-            reading.findings.append(_SHAPE.at(where, shown(annotation.get("tool"))))
-        elif not corners:
-            note_mark(reading, where, label, NEGATIVE)
-        elif _usable(reading, where, corners):
-            reading.drawn += 1
-            xs, ys = ([float(value) for axis, value in corners if axis == name] for name in "xy")
-            yield Box(label=label, index=index, ymin=min(ys), xmin=min(xs), ymax=max(ys), xmax=max(xs))
+        code = _NO_LABEL.code
+    elif not usable_label(reading, where, label):
+        code = "LBL305"
+    elif corners is None:
+        reading.findings.append(_SHAPE.at(where, shown(annotation.get("tool"))))
+        code = _SHAPE.code
+    elif not corners:
+        note_mark(reading, where, label, NEGATIVE)
+        return
+    elif _usable(reading, where, corners):
+        xs, ys = ([float(value) for axis, value in corners if axis == name] for name in "xy")
+        yield Box(label=label, index=index, ymin=min(ys), xmin=min(xs), ymax=max(ys), xmax=max(xs))
+        return
+    else:
+        code = NO_NUMBER.code
+    if corners != []:
+        reading.ledger.append(dropped("box", where, code, shown(identity)))
 
 
 def _usable(reading: Reading, where: str, corners: Sequence[tuple[str, Any]]) -> bool:

@@ -75,8 +75,7 @@ def other_format(data: Data) -> Iterator[Finding]:
     """
     yield from _problems(data, "IMG102")
     for picture, look in _usable(data):
-        said = _EXTENSIONS.get(picture.key.rpartition(".")[2].casefold(), look.kind)
-        if said != look.kind:
+        if misnamed(picture.key, look.kind):
             yield _MISNAMED.at(place(picture.key), f"is {look.kind.upper()}")
 
 
@@ -191,6 +190,11 @@ def oddity(data: Data) -> Iterator[Finding]:
     for picture, look in _usable(data):
         if look.info is not None:
             yield from (_ODD.at(place(picture.key), warning) for warning in look.info.warnings)
+
+
+def misnamed(key: str, kind: str) -> bool:
+    """Say whether the ending of a name is that of another readable format than the one that its bytes announce."""
+    return _EXTENSIONS.get(key.rpartition(".")[2].casefold(), kind) != kind
 
 
 def _usable(data: Data) -> Iterator[tuple[Row, Look]]:
