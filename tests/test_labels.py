@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from hypothesis import given
 from hypothesis import strategies as st
 
+from odbuild.trainer import labels
 from odbuild.trainer.errors import OdbuildError
 from odbuild.trainer.labels import label_ids, to_pbtxt
 from odbuild.upstream import Upstream
@@ -49,3 +51,10 @@ def test_the_real_message_agrees(label_map: type[Any], upstream_tree: Upstream) 
     proto = (upstream_tree.path / "object_detection/protos/string_int_label_map.proto").read_text(encoding="utf-8")
     for field in label_map.DESCRIPTOR.fields_by_name["item"].message_type.fields:
         assert f" {field.name} = {field.number};" in proto
+
+
+def test_an_escape_that_is_none_is_taken_as_it_stands_and_without_a_warning(tmp_path: Path) -> None:
+    text = r'item { name: "a\ b" id: 1 }'
+    (tmp_path / "labels.pbtxt").write_text(text)
+    assert [item.name for item in labels.from_pbtxt(text)] == [r"a\ b"]
+    assert [item.name for item in labels.read_label_map(tmp_path / "labels.pbtxt")] == [r"a\ b"]

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import records
 from .errors import OdbuildError
@@ -22,6 +22,11 @@ KEYS = {side: f"{side}.txt" for side in SIDES}
 _FILES = (LABEL_MAP, LEDGER, *KEYS.values())
 
 FORMAT = 2
+
+_OWN = {"format", "labels", "train", "validation", "test", "max_boxes", "files", "digest"}
+"""Members of an index; half of them tell it, also a damaged one, from a file of that name of another program."""
+
+_T = TypeVar("_T", int, str)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +130,7 @@ def save(converted: Converted, policies: Policies) -> Converted:
         "ledger": converted.ledger,
         "files": {name: _sha256(converted.folder / name) for name in _FILES},
     }
-    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    digest = _digest(data)
     text = json.dumps({**data, "policies": asdict(policies), "digest": digest}, indent=2, sort_keys=True)
     (converted.folder / INDEX).write_text(text + "\n", encoding="ascii")
     return replace(converted, digest=digest)
@@ -141,18 +146,27 @@ def load(folder: Path) -> Converted:
     try:
         return Converted(
             folder=folder,
-            labels=tuple(index["labels"]),
+            labels=tuple(_of(str, label) for label in index["labels"]),
             train=_side_from(index["train"], folder),
             validation=_side_from(index["validation"], folder),
             test=_side_from(index["test"], folder),
-            max_boxes=index["max_boxes"],
+            max_boxes=_of(int, index["max_boxes"]),
             smallest_box=SmallestBox(**index["smallest_box"]),
             sizes=Sizes(**index["sizes"]),
             ledger=index["ledger"],
-            digest=index["digest"],
+            digest=_of(str, index["digest"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise OdbuildError(f"{folder / INDEX} is damaged ({error!r}). Convert again.") from error
+
+
+def lies_in(folder: Path) -> bool:
+    """Say whether there is an index that a conversion wrote, whole or damaged."""
+    try:
+        index = json.loads((folder / INDEX).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(index, dict) and 2 * len(_OWN & index.keys()) >= len(_OWN)
 
 
 def verify(converted: Converted) -> None:
@@ -166,11 +180,38 @@ def verify(converted: Converted) -> None:
             if not shard.path.is_file():
                 raise OdbuildError(f"{shard.path} is missing. Convert again.")
             records.verify(shard)
-    files = _read(converted.folder).get("files", {})
+    for path, _ in changed(converted):
+        raise OdbuildError(f"{path} is not as it was written. Convert again.")
+
+
+def changed(converted: Converted) -> Iterator[tuple[Path, str]]:
+    """Compare every file of a finished conversion, and the index itself, with what the index says.
+
+    Yields:
+        The path of each that is not as it was written, and how it differs; a shard that is not there is left out.
+    """
+    index = _read(converted.folder)
+    if _digest(index) != converted.digest:
+        yield converted.folder / INDEX, "its digest is not that of what it says"
+    for side in (converted.train, converted.validation, converted.test):
+        for shard in side.shards:
+            if shard.path.is_file():
+                yield from _differing(shard.path, shard.sha256, shard.bytes)
+    files = index.get("files")
     for name in _FILES:
         path = converted.folder / name
-        if not path.is_file() or _sha256(path) != files.get(name):
-            raise OdbuildError(f"{path} is not as it was written. Convert again.")
+        if not path.is_file():
+            yield path, "it is missing"
+        else:
+            yield from _differing(path, files.get(name) if isinstance(files, dict) else None)
+
+
+def _differing(path: Path, sha256: object, size: int | None = None) -> Iterator[tuple[Path, str]]:
+    seen = path.stat().st_size
+    if size is not None and seen != size:
+        yield path, f"it has {seen:,} bytes instead of {size:,}"
+    elif (digest := _sha256(path)) != sha256:
+        yield path, f"its sha256 is {digest[:16]}... instead of {str(sha256)[:16]}..."
 
 
 def moved(converted: Converted, folder: Path) -> Converted:
@@ -195,6 +236,12 @@ def _read(folder: Path) -> dict[str, Any]:
     return index
 
 
+def _digest(index: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that an index says but by what policies, which do not change what the data are."""
+    data = {name: value for name, value in index.items() if name not in ("policies", "digest")}
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
 def _side_index(side: Side) -> dict[str, Any]:
     shards = [
         {"name": shard.path.name, "count": shard.count, "bytes": shard.bytes, "sha256": shard.sha256}
@@ -207,10 +254,10 @@ def _side_index(side: Side) -> dict[str, Any]:
 def _side_from(index: Mapping[str, Any], folder: Path) -> Side:
     return Side(
         shards=tuple(_shard_from(shard, folder) for shard in index["shards"]),
-        pictures=index["pictures"],
-        background=index["background"],
-        boxes=index["boxes"],
-        classes=dict(index["classes"]),
+        pictures=_of(int, index["pictures"]),
+        background=_of(int, index["background"]),
+        boxes=_of(int, index["boxes"]),
+        classes={_of(str, label): _of(int, count) for label, count in index["classes"]},
     )
 
 
@@ -218,7 +265,14 @@ def _shard_from(index: Mapping[str, Any], folder: Path) -> records.Shard:
     name = index["name"]
     if Path(name).name != name:
         raise ValueError(name)
-    return records.Shard(path=folder / name, count=index["count"], bytes=index["bytes"], sha256=index["sha256"])
+    count, size, sha256 = _of(int, index["count"]), _of(int, index["bytes"]), _of(str, index["sha256"])
+    return records.Shard(path=folder / name, count=count, bytes=size, sha256=sha256)
+
+
+def _of(kind: type[_T], value: object) -> _T:
+    if type(value) is not kind:
+        raise TypeError(value)
+    return value
 
 
 def _side_at(side: Side, folder: Path) -> Side:

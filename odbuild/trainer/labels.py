@@ -1,5 +1,6 @@
 """Class names and their numbers, and the label map file that upstream reads them from."""
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def read_label_map(path: Path) -> tuple[Item, ...]:
     """
     try:
         text = path.read_bytes().decode()
-        message = text_format.Parse(text, _message_class()())
+        message = _parsed(text)
     except OSError as error:
         raise OdbuildError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -68,6 +69,13 @@ def read_label_map(path: Path) -> tuple[Item, ...]:
     except text_format.ParseError as error:
         raise OdbuildError(f"{path} is no label map: {error} (line:column). {_advice(text)}") from error
     return _items(message)
+
+
+def _parsed(text: str) -> Any:
+    with warnings.catch_warnings():
+        # Python, which decodes the escapes, grumbles at those that are none; they stand for themselves.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return text_format.Parse(text, _message_class()())
 
 
 def _items(message: Any) -> tuple[Item, ...]:
@@ -135,7 +143,7 @@ def from_pbtxt(text: str) -> tuple[Item, ...]:
         OdbuildError: it is none, an item lacks its number or its name, or two have the same.
     """
     try:
-        items = _items(text_format.Parse(text, _message_class()()))
+        items = _items(_parsed(text))
     except (text_format.ParseError, RecursionError) as error:
         raise OdbuildError(f"it is no label map: {str(error)[:200]}") from error
     odd = [item for item in items if not item.display or (item.id or 0) < 1]

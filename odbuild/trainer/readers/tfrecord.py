@@ -60,6 +60,9 @@ _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "gif": ".gif", "webp": ".webp", "bmp
 _DAMAGED = Rule("REC501", "error", "a record is damaged", "copy the file again, or make it again")
 _EMPTY = Rule("REC501", "warning", "a file of records is empty", "delete it, or make it again")
 _COUNT = Rule("REC501", "error", "a file does not hold the records that the index counts", "copy it again")
+_EXTRA = Rule(
+    "REC501", "error", "a file of records is not one that the index lists", "remove it, or convert again"
+)
 _INCOMPLETE = Rule("REC502", "error", "a set of shards is not complete", "copy the missing ones, too")
 _NO_EXAMPLE = Rule("REC503", "error", "a record is no picture of the Object Detection API", "make it again")
 _UNREAD = Rule("REC503", "info", "records hold features of objects that are not read")
@@ -154,7 +157,7 @@ def _counts(reading: Reading) -> dict[str, int]:
     if reading.files.problem(INDEX) is not None:
         return {}
     index = strict.load(reading.root / INDEX)
-    sides = [index.get(side) for side in ("train", "validation")] if isinstance(index, dict) else []
+    sides = [index.get(side) for side in ("train", "validation", "test")] if isinstance(index, dict) else []
     lists = [side.get("shards") for side in sides if isinstance(side, dict)]
     shards = [shard for each in lists if isinstance(each, list) for shard in each]
     listed = [shard for shard in shards if isinstance(shard, dict)]
@@ -176,6 +179,8 @@ def _complete(reading: Reading, shards: Sequence[str], counts: Mapping[str, int]
             reading.findings.append(_INCOMPLETE.at(quote(name), f"{len(lost)} of {int(total)} are missing"))
     for shard in sorted(set(counts) - set(shards)):
         reading.findings.append(_INCOMPLETE.at(quote(shard), "the index names it"))
+    for shard in sorted(set(shards) - set(counts)) if counts else ():
+        reading.findings.append(_EXTRA.at(quote(shard)))
 
 
 def _pictures(records: _Records, shard: str, count: int | None) -> Iterator[Picture]:

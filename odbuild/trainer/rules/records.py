@@ -5,12 +5,11 @@ What they look at is the dataset in them; what the reader found on its way is to
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 
-from .. import index, records
+from .. import index
 from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
-from ..index import Converted
+from ..index import Converted, Side
 from .catalogue import rule
 from .data import Data
 
@@ -18,7 +17,13 @@ UNEVEN = 4
 """Times that the largest shard may have the records of the smallest; upstream reads shards side by side."""
 
 _CHANGED = Rule(
-    "REC501", "error", "a file of records is not the one that was written", "copy it again, or convert"
+    "REC501", "error", "a file of a conversion is not the one that was written", "copy it again, or convert"
+)
+_NO_INDEX = Rule(
+    "REC501",
+    "error",
+    "the index of a conversion cannot be used, so nothing can be compared with it",
+    "convert again",
 )
 _OTHER_SIZE = Rule(
     "REC506", "error", "a record's width and height are not those of its picture", "make the records again"
@@ -34,18 +39,21 @@ def damaged(data: Data) -> Iterator[Finding]:
     """A record's checksum is wrong, the file is cut, or it is not the file that the conversion's index lists.
 
     A file that is cut between two records, or inside the twelve bytes before one, reads as a clean end: TensorFlow
-    trains on less and says nothing. Where index.json lies beside the records, size and SHA-256 of each are
-    compared with it.
+    trains on less and says nothing. Where index.json lies beside the records, as a conversion leaves it, size and
+    SHA-256 of each file are compared with it: the shards, the label map, the lists of keys, the ledger, and the
+    index itself. Without it a cut between two records, a file in the place of another, and a last shard that lacks
+    its number cannot be seen.
     """
     yield from data.found.get("REC501", ())
-    told = {finding.where for finding in data.found.get("REC501", ())}
-    made = _index(data)
-    for shard in (*made.train.shards, *made.validation.shards) if made is not None else ():
-        if shard.path.is_file() and quote(shard.path.name) not in told:
-            try:
-                records.verify(shard)
-            except OdbuildError as error:
-                yield _CHANGED.at(quote(shard.path.name), str(error))
+    try:
+        made = _index(data)
+    except OdbuildError as error:
+        yield _NO_INDEX.at(quote(index.INDEX), str(error))
+        return
+    told = {finding.where.partition(", record ")[0].strip('"') for finding in data.found.get("REC501", ())}
+    for path, how in index.changed(made) if made is not None else ():
+        if path.name not in told:
+            yield _CHANGED.at(quote(path.name), how)
 
 
 @rule("REC502", "error", "a set of shards is not complete")
@@ -133,8 +141,12 @@ def lost(data: Data) -> Iterator[Finding]:
 
     What went in must be what came out and what the ledger lists, so something was lost or changed since.
     """
-    made = _index(data)
-    for name, side in (("train", made.train), ("validation", made.validation)) if made is not None else ():
+    try:
+        made = _index(data)
+    except OdbuildError:
+        return
+    for name in index.SIDES if made is not None else ():
+        side: Side = getattr(made, name)
         held = [picture for picture in data.source.pictures if picture.split == name]
         labels = Counter(box.label for picture in held for box in picture.boxes)
         counted: Mapping[str, int] = {"pictures": side.pictures, "boxes": side.boxes, **_quoted(side.classes)}
@@ -151,7 +163,10 @@ def _quoted(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _index(data: Data) -> Converted | None:
-    """Return the index beside the records, where a conversion left one."""
-    with suppress(OdbuildError, KeyError, TypeError, AttributeError):
-        return index.load(data.source.root)
-    return None
+    """Return the index beside the records, where a conversion left one.
+
+    Raises:
+        OdbuildError: it is damaged, or of another version.
+    """
+    root = data.source.root
+    return index.load(root) if index.lies_in(root) else None
