@@ -36,7 +36,7 @@ LAYERS = (
         },
     ),
     ("rules", {"rules"}),
-    ("recipes", {"bundle", "rehearse", "matrix", "check", "convert"}),
+    ("recipes", {"bundle", "rehearse", "matrix", "check", "convert", "rewrite"}),
     ("views", {"reports", "rulebook", "charts", "gallery"}),
     ("shells", {"__main__", "trial", "pytest_plugin"}),
 )

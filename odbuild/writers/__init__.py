@@ -1,5 +1,7 @@
 """The in-memory form back to files: pictures copied byte for byte beside annotations in a format's own words.
 
+`ledger.jsonl` beside them lists what reading left out and what the format cannot say.
+
 A writer is a module with
 
 * `SAYS`: those of `WORDS` that its format can express,
@@ -7,7 +9,7 @@ A writer is a module with
 * `image_path(picture)`: where the picture goes, below the output folder.
 """
 
-import shutil
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,12 +18,13 @@ from odbuild.archive import atomic_folder
 from odbuild.errors import OdbuildError, UsageError, did_you_mean
 from odbuild.trainer.dataset import Dataset, Picture
 from odbuild.trainer.findings import Change, place, quote
+from odbuild.trainer.index import LEDGER
 from odbuild.trainer.readers.files import odd_key
 
 from . import cloud, coco, yolo
 
 WRITERS: dict[str, ModuleType] = {"cloud": cloud, "coco": coco, "yolo": yolo}
-"""Writers by the name that `--format` takes."""
+"""Writers by the name that `--to` takes."""
 
 WORDS = ("split", "group", "difficult", "crowd")
 """What a format may be unable to say of a picture or a box; keys, boxes and labels every format can."""
@@ -31,7 +34,7 @@ _COPIED = 1 << 20
 
 
 def write(dataset: Dataset, out: Path, format: str) -> tuple[Change, ...]:  # noqa: A002 - the word of the option
-    """Write the dataset as a folder that appears whole or not at all; return what the format could not say.
+    """Write the dataset as a folder that appears whole or not at all; return the lines of its ledger.
 
     Args:
         dataset: to write; its files are only read.
@@ -39,17 +42,20 @@ def write(dataset: Dataset, out: Path, format: str) -> tuple[Change, ...]:  # no
         format: one of `WRITERS`.
 
     Raises:
-        OdbuildError: a picture cannot be read, two would get one name, or the folder cannot be written.
+        OdbuildError: a picture cannot be read or changes meanwhile, two would get one name, or the folder cannot
+            be written.
         UsageError: no format has that name, or `out` is not free or lies in the dataset.
     """
     writer = _find(format)
     _check_target(out, dataset.root)
+    ledger = (*dataset.ledger, *_unsaid(dataset, writer.SAYS))
     with atomic_folder(out) as folder:
+        (folder / LEDGER).write_text("".join(change.line() for change in ledger), encoding="ascii")
         for name, data in writer.annotations(dataset).items():
             _place(folder, name, name).write_bytes(data)
         for picture in dataset.pictures:
             _copy(dataset, picture, _place(folder, writer.image_path(picture), place(picture.key)))
-    return tuple(_unsaid(dataset, writer.SAYS))
+    return ledger
 
 
 def _find(name: str) -> ModuleType:
@@ -84,24 +90,26 @@ def _place(folder: Path, name: str, what: str) -> Path:
 
 
 def _copy(dataset: Dataset, picture: Picture, target: Path) -> None:
-    """Copy the bytes of a picture, from its own file or from within a shard."""
-    source = dataset.path(picture)
+    with target.open("xb") as copy:
+        for data in _read(dataset.path(picture), picture):
+            copy.write(data)
+
+
+def _read(source: Path, picture: Picture) -> Iterator[bytes]:
+    """Yield the bytes of a picture, from its own file or from within a shard."""
     try:
-        file = source.open("rb")
+        with source.open("rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            offset, left = (picture.span.offset, picture.span.length) if picture.span else (0, before.st_size)
+            file.seek(offset)
+            while left and (data := file.read(min(left, _COPIED))):
+                yield data
+                left -= len(data)
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise OdbuildError(f"{source} cannot be read: {error.strerror}.") from error
-    with file, target.open("xb") as copy:
-        if picture.span is None:
-            shutil.copyfileobj(file, copy, _COPIED)
-            return
-        file.seek(picture.span.offset)
-        left = picture.span.length
-        while left:
-            data = file.read(min(left, _COPIED))
-            if not data:
-                raise OdbuildError(f"{source} changed: {place(picture.key)} ends beyond it. Read it again.")
-            copy.write(data)
-            left -= len(data)
+    if left or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise OdbuildError(f"{source} changed while {place(picture.key)} was copied. Run again.")
 
 
 def _unsaid(dataset: Dataset, says: Collection[str]) -> Iterator[Change]:
