@@ -39,8 +39,9 @@ CHECKS, SPLITS, FORMATS = ("none", "structure", "decode"), ("hash", "source"), (
 NEAR = ("apart", "together")
 """The words of `trainer.policies`, which loads too much to be asked for them."""
 
+RECORDS = "records"
 WRITERS = ("cloud", "coco", "yolo")
-"""The words of `writers`, which loads too much, too."""
+"""The words of `writers`, which loads too much, too; `convert` makes records unless one of them is named."""
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 MACHINE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.EMFILE})
@@ -162,6 +163,9 @@ def _rules(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
+    if arguments.to != RECORDS:
+        _rewrite(arguments)
+        return
     from .convert import Request, convert
     from .trainer.policies import Policies
 
@@ -170,6 +174,17 @@ def _convert(arguments: argparse.Namespace) -> None:
     rest = {name: given[name] for name in Request.__dataclass_fields__ if name in given}
     made = convert(Request(**rest, policies=Policies(**chosen)), _say)
     print(f"{made.digest}  {made.folder}")
+
+
+def _rewrite(arguments: argparse.Namespace) -> None:
+    from .rewrite import rewrite
+
+    extra = sorted(set(vars(arguments)) - {"run", "dataset", "out", "to", "format"})
+    if extra:
+        option = extra[0].replace("_", "-")
+        raise UsageError(f"--{option} is for records. Leave it out, or leave out --to {arguments.to}.")
+    rewrite(arguments.dataset, arguments.out, arguments.to, _say, named=getattr(arguments, "format", None))
+    print(arguments.out)
 
 
 def _finished(arguments: argparse.Namespace) -> Path | None:
@@ -369,11 +384,20 @@ def _level(word: str) -> tuple[str, str]:
 
 
 def _add_convert(commands: Any) -> None:
-    summary = "Make records of a dataset: TFRecord shards, label map, ledger, index."
+    summary = (
+        "Make records of a dataset (TFRecord shards, label map, ledger, index), or write it in another format."
+    )
     parser = _add_command(commands, "convert", _convert, summary)
     parser.add_argument("dataset", metavar="DATASET", type=Path, help="a folder with annotations and pictures")
     parser.add_argument("out", metavar="OUT", type=Path, help="the folder to make; a stopped run goes on")
     parser.add_argument("--format", metavar="NAME", help="the dataset's format (default: recognised)")
+    parser.add_argument(
+        "--to",
+        choices=(RECORDS, *WRITERS),
+        default=RECORDS,
+        help="write the same pictures and boxes in another format instead, which takes no option but --format "
+        "(default: records)",
+    )
     parser.add_argument("--model", metavar="NAME", help="the model to train, for --max-side auto")
     parser.add_argument(
         "--max-side", type=_side, metavar="N|auto", help="shrink larger pictures, auto: to what the model can use"

@@ -18,8 +18,9 @@ from .check import Options, Report, check, open_all, recognise
 from .errors import OdbuildError, UsageError
 from .trainer import images, looks, readers
 from .trainer.dataset import Box, Dataset, Picture, all_labels, spelled, without
-from .trainer.findings import Action, Change, Finding, count, in_order, place, quote, render
+from .trainer.findings import Action, Change, Finding, count, place, quote, render
 from .trainer.images import ImageError, ImageInfo
+from .trainer.index import LEDGER
 from .trainer.looks import Look
 from .trainer.mend import TOLERANCE, mend, specks
 from .trainer.packed import count_labels, pack
@@ -28,8 +29,6 @@ from .trainer.rules.data import by_code
 from .trainer.rules.pictures import misnamed
 
 Say = Callable[[str], None]
-
-LEDGER = "ledger.jsonl"
 
 FORMATS: Mapping[str, str] = {"iris": "cloud", "voc": "coco", "csv": "coco", "tfrecord": "coco"}
 """What is written where nothing writes the dataset's own format: the nearest that can say as much of it."""
@@ -164,16 +163,13 @@ def fix(request: Request, say: Say) -> Report:
     _require_corners(work.data)
     copies = _mended(work)
     dataset = _whole(work, [copy.picture for copy in copies])
-    unsaid = writers.unsaid(dataset, name)
-    ledger = sorted([*work.ledger, *unsaid], key=lambda change: in_order(change.where))
-    text = "".join(change.line() for change in ledger)
     made = {copy.picture.key: copy for copy in copies}
-    writers.write(
+    ledger = writers.write(
         dataset,
         request.out,
         name,
         bring=lambda picture, target: _bring(work, made[picture.key], target),
-        beside={LEDGER: text.encode()},
+        ledger=work.ledger,
     )
     report = check([request.out], replace(request.options, format=name))
     for line in _told(request, name, dataset, ledger, report):

@@ -24,10 +24,11 @@ from test_main import odbuild
 from odbuild import fix as mending
 from odbuild.check import Options, Report, catalogue
 from odbuild.errors import OdbuildError, UsageError
-from odbuild.fix import LEDGER, MENDED, REASONS, Request, fix
+from odbuild.fix import MENDED, REASONS, Request, fix
 from odbuild.trainer import images, readers
 from odbuild.trainer.dataset import Box, Dataset
 from odbuild.trainer.findings import errors, place, render
+from odbuild.trainer.index import LEDGER
 from odbuild.trainer.rules import labelmaps
 
 BOX: dict[str, Any] = {"x": 0.1, "y": 0.2, "x2": 0.5, "y2": 0.6, "label": "cat"}

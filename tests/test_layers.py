@@ -36,7 +36,7 @@ LAYERS = (
         },
     ),
     ("rules", {"rules"}),
-    ("recipes", {"bundle", "rehearse", "matrix", "check", "convert", "fix"}),
+    ("recipes", {"bundle", "rehearse", "matrix", "check", "convert", "fix", "rewrite"}),
     ("views", {"reports", "rulebook", "charts", "gallery"}),
     ("shells", {"__main__", "trial", "pytest_plugin"}),
 )

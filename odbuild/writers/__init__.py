@@ -1,5 +1,7 @@
 """The in-memory form back to files: pictures copied byte for byte beside annotations in a format's own words.
 
+`ledger.jsonl` beside them lists what reading left out and what the format cannot say.
+
 A writer is a module with
 
 * `SAYS`: those of `WORDS` that its format can express,
@@ -7,22 +9,22 @@ A writer is a module with
 * `image_path(picture)`: where the picture goes, below the output folder.
 """
 
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import chain
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 from odbuild.archive import atomic_folder
 from odbuild.errors import OdbuildError, UsageError, did_you_mean
 from odbuild.trainer.dataset import Dataset, Picture
-from odbuild.trainer.findings import Change, place, quote
+from odbuild.trainer.findings import Change, in_order, place, quote
+from odbuild.trainer.index import LEDGER
 from odbuild.trainer.readers.files import odd_key
 
 from . import cloud, coco, yolo
 
 WRITERS: dict[str, ModuleType] = {"cloud": cloud, "coco": coco, "yolo": yolo}
-"""Writers by the name that `--format` takes."""
+"""Writers by the name that `--to` takes."""
 
 WORDS = ("split", "group", "difficult", "crowd")
 """What a format may be unable to say of a picture or a box; keys, boxes and labels every format can."""
@@ -41,33 +43,37 @@ def write(
     format: str,  # noqa: A002 - the word of the option
     *,
     bring: Bring | None = None,
-    beside: Mapping[str, bytes] | None = None,
+    ledger: Iterable[Change] | None = None,
 ) -> tuple[Change, ...]:
-    """Write the dataset as a folder that appears whole or not at all; return what the format could not say.
+    """Write the dataset as a folder that appears whole or not at all; return the lines of its ledger.
 
     Args:
         dataset: to write; its files are only read.
         out: folder to make; missing or empty.
         format: one of `WRITERS`.
         bring: puts each picture in its place; without it they are copied byte for byte.
-        beside: further files to write, by path below the output folder.
+        ledger: what was changed or left out before; the dataset's own where it is not given.
 
     Raises:
-        OdbuildError: a picture cannot be read, two would get one name, or the folder cannot be written.
+        OdbuildError: a picture cannot be read or changes meanwhile, two would get one name, or the folder cannot
+            be written.
         UsageError: no format has that name, or `out` is not free or lies in the dataset.
     """
     check_target(out, dataset.root, format)
     writer = WRITERS[format]
+    before = dataset.ledger if ledger is None else ledger
+    lines = sorted([*before, *_unsaid(dataset, writer.SAYS)], key=lambda change: in_order(change.where))
     with atomic_folder(out) as folder:
-        for name, data in chain(writer.annotations(dataset).items(), (beside or {}).items()):
+        (folder / LEDGER).write_text("".join(change.line() for change in lines), encoding="ascii")
+        for name, data in writer.annotations(dataset).items():
             _place(folder, name, name).write_bytes(data)
         for picture in dataset.pictures:
             target = _place(folder, writer.image_path(picture), place(picture.key))
             if bring is None:
-                copy(dataset, picture, target)
+                _copy(dataset, picture, target)
             else:
                 bring(picture, target)
-    return unsaid(dataset, format)
+    return tuple(lines)
 
 
 def check_target(out: Path, root: Path, name: str) -> None:
@@ -102,37 +108,32 @@ def _place(folder: Path, name: str, what: str) -> Path:
     return path
 
 
-def copy(dataset: Dataset, picture: Picture, target: Path) -> None:
-    """Copy the bytes of a picture, from its own file or from within a shard.
+def _copy(dataset: Dataset, picture: Picture, target: Path) -> None:
+    with target.open("xb") as copy:
+        for data in _read(dataset.path(picture), picture):
+            copy.write(data)
 
-    Raises:
-        OdbuildError: it cannot be read.
-    """
-    source = dataset.path(picture)
+
+def _read(source: Path, picture: Picture) -> Iterator[bytes]:
+    """Yield the bytes of a picture, from its own file or from within a shard."""
     try:
-        file = source.open("rb")
+        with source.open("rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            offset, left = (picture.span.offset, picture.span.length) if picture.span else (0, before.st_size)
+            file.seek(offset)
+            while left and (data := file.read(min(left, _COPIED))):
+                yield data
+                left -= len(data)
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise OdbuildError(f"{source} cannot be read: {error.strerror}.") from error
-    with file, target.open("xb") as new:
-        if picture.span is None:
-            shutil.copyfileobj(file, new, _COPIED)
-            return
-        file.seek(picture.span.offset)
-        left = picture.span.length
-        while left:
-            data = file.read(min(left, _COPIED))
-            if not data:
-                raise OdbuildError(f"{source} changed: {place(picture.key)} ends beyond it. Read it again.")
-            new.write(data)
-            left -= len(data)
+    if left or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise OdbuildError(f"{source} changed while {place(picture.key)} was copied. Run again.")
 
 
-def unsaid(dataset: Dataset, name: str) -> tuple[Change, ...]:
-    """Return a line of the ledger for each picture and box of which a format cannot say all."""
-    return tuple(_unsaid(dataset, [word for word in WORDS if word not in WRITERS[name].SAYS]))
-
-
-def _unsaid(dataset: Dataset, silent: Collection[str]) -> Iterator[Change]:
+def _unsaid(dataset: Dataset, says: Collection[str]) -> Iterator[Change]:
+    """Yield a line of the ledger for each picture and box of which the format cannot say all."""
+    silent = [word for word in WORDS if word not in says]
     for picture in dataset.pictures:
         lost = _words(picture, silent)
         if lost:
