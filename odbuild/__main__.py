@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from . import __version__
 from .errors import OdbuildError, UsageError
 from .models import Export, Sort
+from .trainer.findings import escaped
 from .trainer.recipe import Boxes, Exif, Negatives, Zoo
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def _validate(arguments: argparse.Namespace) -> int:
     from . import archive, reports, settings
     from .check import Options, check
 
-    given = {**settings.load(Path.cwd()), **vars(arguments)}
+    held = settings.load(Path.cwd())
+    given = {**held, **vars(arguments)}
+    given["severity"] = {**held.get("severity", {}), **getattr(arguments, "severity", {})}
     options = Options(**{name: given[name] for name in Options.__dataclass_fields__ if name in given})
     for name in ("to", "exif") if "fix" not in given else ():
         if name in given:
@@ -364,7 +367,13 @@ def _add_validate(commands: Any) -> None:
 
 def _add_rules(commands: Any) -> None:
     parser = _add_command(commands, "rules", _rules, "List the rules, or explain one.")
-    parser.add_argument("code", metavar="CODE", nargs="?", default=None, help="explain this one, such as BOX202")
+    parser.add_argument(
+        "code",
+        metavar="CODE",
+        nargs="?",
+        default=None,
+        help="explain this one, such as BOX202; list those that begin so, such as BOX",
+    )
 
 
 class _Levels(argparse.Action):
@@ -379,7 +388,9 @@ def _codes(word: str) -> tuple[str, ...]:
 
 
 def _level(word: str) -> tuple[str, str]:
-    code, _, level = word.partition("=")
+    code, separator, level = word.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{word!r} sets nothing; expected CODE=LEVEL, such as LBL303=error")
     return code.strip(), level.strip()
 
 
@@ -529,7 +540,8 @@ def _interrupt(_signal: int, _frame: Any) -> NoReturn:
 
 
 def _fail(message: str, code: int, *, kind: str = "error: ") -> int:
-    _say(f"odbuild: {kind}{message}")
+    # A name in the message may hold what a terminal takes for a command.
+    _say(f"odbuild: {kind}" + "\n".join(map(escaped, message.split("\n"))))
     return code
 
 

@@ -12,7 +12,7 @@ from .errors import OdbuildError, UnreadableError, UsageError, did_you_mean
 from .rules import config, trainer_zip, weights
 from .trainer import checkpoint, images, readers
 from .trainer.dataset import Dataset
-from .trainer.findings import Finding, Rule, Severity, count
+from .trainer.findings import Finding, Rule, Severity, count, escaped
 from .trainer.looks import Look, look_all
 from .trainer.mend import mend
 from .trainer.packed import pack
@@ -83,7 +83,7 @@ class Options:
             _require_code(code)
         for code, level in self.severity.items():
             _require_code(code)
-            _require_word("severity", level, SEVERITIES)
+            _require_word(f"the severity of {code}", level, SEVERITIES)
         _require_word("fail-on", self.fail_on, get_args(FailOn))
         _require_word("check", self.check, get_args(images.Check))
 
@@ -134,11 +134,17 @@ class Report:
         subjects: In the order of the paths.
         rules_run: Codes of the rules that ran, in the order of the catalogue.
         model: What is known of the model that was named.
+        fail_on: The mildest finding that counts as a failure.
     """
 
     subjects: tuple[Subject, ...]
     rules_run: tuple[str, ...]
     model: ModelFacts | None = None
+    fail_on: FailOn = "error"
+
+    def fails(self, severity: Severity) -> bool:
+        """Say whether a finding of this severity counts as a failure."""
+        return self.fail_on != "never" and SEVERITIES.index(severity) <= SEVERITIES.index(self.fail_on)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -177,7 +183,7 @@ def check(paths: Sequence[Path], options: Options) -> Report:
     kinds = {kind for subject in subjects for kind in subject.values}
     run = tuple(code for code, info in catalogue().items() if info.subject in kinds and options.wants(code))
     facts = next((subject.data.model for subject in subjects if subject.data is not None), None)
-    return Report(subjects=subjects, rules_run=run, model=facts)
+    return Report(subjects=subjects, rules_run=run, model=facts, fail_on=options.fail_on)
 
 
 def catalogue() -> Mapping[str, RuleInfo]:
@@ -315,7 +321,7 @@ def _read(path: Path, kind: Kind, opens: Callable[[], Mapping[Kind, object]]) ->
     except OdbuildError as error:
         rule = BROKEN[kind]
         code = error.code if isinstance(error, UnreadableError) else rule.code
-        finding = replace(rule, code=code).at(str(path), str(error))
+        finding = replace(rule, code=code).at(escaped(str(path)), escaped(str(error)))
         return Subject(path=path, kind=kind, findings=(finding,), broken=True)
 
 

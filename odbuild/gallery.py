@@ -72,8 +72,8 @@ class Shown:
         key: of the picture.
         side: of the split, empty for none.
         image: data URI of a small JPEG as the training decodes it, Exif orientation ignored; empty without one.
-        width: pixels of the small picture.
-        height: pixels of the small picture.
+        width: pixels of the frame that boxes are drawn in; the longer side is `SIDE`.
+        height: pixels of that frame.
         size: width and height of the file in pixels; None if unknown.
         marks: the boxes, as the source has them.
         boxes: how many there are.
@@ -144,6 +144,9 @@ def _ranks(about: Mapping[str, Sequence[Finding]]) -> Mapping[str, _Rank]:
 def _shown(data: Data, picture: Picture, findings: Sequence[Finding], side: str) -> Shown:
     size = charts.size(data, picture)
     image, width, height = _small(data, picture, size or BLANK)
+    # Captions have one size, so a tiny picture is not drawn in its own pixels.
+    share = SIDE / max(width, height)
+    width, height = max(1, round(width * share)), max(1, round(height * share))
     codes: dict[int, list[str]] = defaultdict(list)
     for finding in findings:
         at = _PLACE.match(finding.where)
@@ -190,12 +193,11 @@ def _mark(box: Box, width: int, height: int, codes: Iterable[str]) -> Mark | Non
 
 
 def _small(data: Data, picture: Picture, size: tuple[int, int]) -> tuple[str, int, int]:
-    """Return a data URI and its width and height in pixels; without one, those of a frame in proportion."""
+    """Return a data URI and its width and height in pixels; without one, those of the file."""
     try:
         encoded, width, height = thumbnail(looks.read(data.source.path(picture), picture.span))
     except images.ImageError:
-        share = SIDE / max(size)
-        return "", max(1, round(size[0] * share)), max(1, round(size[1] * share))
+        return "", *size
     return f"data:image/jpeg;base64,{b64encode(encoded).decode()}", width, height
 
 

@@ -1,5 +1,6 @@
 """The rules for people: a table, one rule in full, and the documentation's page."""
 
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -38,16 +39,23 @@ LBL303 = "error"
 
 def listing() -> str:
     """Return all rules as a table for the terminal, one line each."""
-    return "\n".join(f"{info.code:<8} {info.severity:<8} {info.name}" for info in catalogue().values())
+    return _lines(catalogue().values())
+
+
+def _lines(rules: Iterable[RuleInfo]) -> str:
+    return "\n".join(f"{info.code:<8} {info.severity:<8} {info.name}" for info in rules)
 
 
 def details(code: str) -> str:
-    """Return all of one rule.
+    """Return all of one rule, or the lines of those whose codes begin so.
 
     Raises:
         UsageError: No rule has that code.
     """
     word, rules = code.strip().upper(), catalogue()
+    family = [info for known, info in rules.items() if word and known.startswith(word)]
+    if word not in rules and family:
+        return _lines(family)
     if word not in rules:
         raise UsageError(f"There is no rule {code!r}.{did_you_mean(word, rules)} `odbuild rules` lists all.")
     info = rules[word]

@@ -200,9 +200,9 @@ def test_a_thumbnail_shows_the_pixels_as_stored_without_metadata(tmp_path: Path)
         assert "comment" not in small.info
         assert abs(small.getpixel((2, 28))[0] - drawing.getpixel((2, 28))[0]) < 30  # type: ignore[index]
     page = rendered(written(tmp_path, {"turned.jpg": [{**BOX, "label": "x"}]}, turned=whole))
-    assert 'viewBox="0 0 60 30"' in page
+    assert 'viewBox="0 0 480 240"' in page
     # A quarter and three quarters of the width, a quarter and a half of the height, of the stored picture.
-    assert 'd="M15.0 7.5H45.0V15.0H15.0Z"' in page
+    assert 'd="M120.0 60.0H360.0V120.0H120.0Z"' in page
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1"])
@@ -376,6 +376,7 @@ def browser() -> Iterator[Browser]:
     if driver is None or binary is None:
         pytest.skip("there is no Chromium with its driver")
     from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
 
     options = webdriver.ChromeOptions()
     options.binary_location = binary
@@ -383,7 +384,10 @@ def browser() -> Iterator[Browser]:
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    running = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    try:
+        running = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    except WebDriverException as error:
+        pytest.skip(f"Chromium does not start here: {error.msg}")
     try:
         yield Browser(running)
     finally:
@@ -473,6 +477,14 @@ def test_the_page_fits_a_phone(opened: Browser) -> None:
         assert opened.driver.execute_script("return document.documentElement.scrollWidth") <= 360
     finally:
         opened.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_captions_are_small_on_a_tiny_picture_too(opened: Browser) -> None:
+    height = "getBoundingClientRect().height"
+    script = f"return arguments[0].{height} / arguments[0].closest('.frame').{height}"
+    captions = opened.all(".mark text")
+    assert len(captions) >= COUNT
+    assert all(0 < opened.driver.execute_script(script, text) < 1 / 6 for text in captions)
 
 
 def test_dark_mode_is_dark(opened: Browser) -> None:

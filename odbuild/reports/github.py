@@ -1,6 +1,7 @@
 """The report as workflow commands of GitHub Actions: an annotation for each kind of finding."""
 
 from odbuild.check import Report, Subject
+from odbuild.reports import place
 from odbuild.trainer.findings import Group, groups
 
 LEVELS = {"error": "error", "warning": "warning", "info": "notice"}
@@ -15,15 +16,18 @@ def render(report: Report) -> str:
         for group in groups(subject.findings)
         if group.first.severity == level
     ]
-    return "".join(f"{line}\n" for line in lines)
+    notes = [_command("notice", subject, "odbuild", note) for subject in report.subjects for note in subject.notes]
+    return "".join(f"{line}\n" for line in (*lines, *notes))
 
 
 def _line(subject: Subject, group: Group) -> str:
-    command = LEVELS[group.first.severity]
-    properties = {"file": subject.file.as_posix(), "title": group.first.code}
+    return _command(LEVELS[group.first.severity], subject, group.first.code, "\n".join(group.lines()))
+
+
+def _command(command: str, subject: Subject, title: str, text: str) -> str:
+    properties = {"file": place(subject).as_posix(), "title": title}
     shown = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    text = _escaped("\n".join(group.lines()))
-    return f"::{command} {shown}::{text}"
+    return f"::{command} {shown}::{_escaped(text)}"
 
 
 def _escaped(text: str) -> str:

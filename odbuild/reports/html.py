@@ -62,7 +62,9 @@ def render(report: Report) -> str:
     shown = [picture for view in views for picture in view.shown]
     used = Counter(label for picture in shown for label in picture.labels)
     labels = {label: index for index, label in enumerate(sorted(used))}
-    found = Counter(finding.code for finding in report.findings)
+    found: Counter[str] = Counter()
+    for finding in report.findings:
+        found[finding.code] += finding.times
     rules = {code: info for code, info in catalogue().items() if code in found or code in report.rules_run}
     return rendering.page(
         "report",

@@ -1,4 +1,4 @@
-"""The report as JUnit XML: a suite for each subject, a test for each rule, failed where it found an error."""
+"""The report as JUnit XML: a suite for each subject, a test for each rule, failed where `--fail-on` says so."""
 
 import re
 from xml.etree import ElementTree as ET
@@ -11,34 +11,39 @@ _UNWRITABLE = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render(report: Report) -> str:
-    """Return the report as XML. Warnings and notes stand in the output of a test that passes."""
-    root = ET.Element("testsuites", name="odbuild validate")
-    for subject in report.subjects:
-        root.append(_suite(subject, report.rules_run))
+    """Return the report as XML. What is milder than a failure stands in the output of its test."""
+    suites = [_suite(subject, report) for subject in report.subjects]
+    sums = {
+        name: str(sum(int(suite.attrib[name]) for suite in suites)) for name in ("tests", "failures", "errors")
+    }
+    root = ET.Element("testsuites", {"name": "odbuild validate", **sums})
+    root.extend(suites)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
-def _suite(subject: Subject, rules_run: tuple[str, ...]) -> ET.Element:
+def _suite(subject: Subject, report: Report) -> ET.Element:
     rules = catalogue()
-    about = [code for code in rules_run if rules[code].subject in subject.values]
+    about = [code for code in report.rules_run if rules[code].subject in subject.values]
     codes = dict.fromkeys([*about, *(finding.code for finding in subject.findings)])
-    tests = [_test(subject, code) for code in codes]
+    tests = [_test(subject, code, report) for code in codes]
     failed = sum(test.find("failure") is not None for test in tests)
     name = _clean(f"{subject.path} ({subject.kind})")
     suite = ET.Element(
         "testsuite", name=name, tests=str(len(tests)), failures=str(failed), errors="0", skipped="0"
     )
     suite.extend(tests)
+    if subject.notes:
+        ET.SubElement(suite, "system-out").text = _clean("\n".join(subject.notes))
     return suite
 
 
-def _test(subject: Subject, code: str) -> ET.Element:
+def _test(subject: Subject, code: str, report: Report) -> ET.Element:
     name = f"{code} {catalogue()[code].name}"
     test = ET.Element("testcase", classname=_clean(str(subject.path)), name=name)
     for group in groups(finding for finding in subject.findings if finding.code == code):
         text = _clean("\n".join(group.lines()))
-        if group.first.severity == "error":
+        if subject.broken or report.fails(group.first.severity):
             failure = ET.SubElement(test, "failure", message=_clean(group.first.message), type=code)
             failure.text = text
         else:

@@ -11,7 +11,7 @@ def render(report: Report) -> str:
 
 
 def _subject(subject: Subject) -> str:
-    title = f"{subject.path}: {_what(subject)}"
+    title = f"{findings.escaped(str(subject.path))}: {_what(subject)}"
     found = findings.render(subject.findings)
     return "\n".join((title, *subject.notes, found) if found else (title, *(subject.notes or ("nothing found",))))
 
@@ -26,7 +26,7 @@ def _what(subject: Subject) -> str:
 
 def _summary(report: Report) -> str:
     counts = ", ".join(_counted(count, severity) for severity, count in report.counts.items())
-    return f"{len(report.rules_run)} rules: {counts}"
+    return f"{_counted(len(report.rules_run), 'rule')}: {counts}"
 
 
 def _counted(count: int, word: str) -> str:

@@ -29,5 +29,6 @@ class UsageError(OdbuildError):
 
 def did_you_mean(word: str, known: "Iterable[str]") -> str:
     """Return ` Did you mean 'x'?` for the nearest known word, or nothing where none is near."""
-    near = difflib.get_close_matches(word.casefold(), list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return f" Did you mean {folded[near[0]]!r}?" if near else ""
