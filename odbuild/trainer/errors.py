@@ -1,6 +1,5 @@
 """What ends a run on purpose: one class, one exit code each, a message made for people."""
 
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,5 +28,7 @@ class UsageError(OdbuildError):
 
 def did_you_mean(word: str, known: "Iterable[str]") -> str:
     """Return ` Did you mean 'x'?` for the nearest known word, or nothing where none is near."""
+    import difflib
+
     near = difflib.get_close_matches(word.casefold(), list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
