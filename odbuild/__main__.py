@@ -6,14 +6,12 @@ import os
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from . import __version__
 from .errors import OdbuildError, UsageError
-from .models import Export, Sort
 from .trainer.findings import escaped
 from .trainer.recipe import Boxes, Exif, Negatives, Zoo
 
@@ -38,7 +36,8 @@ CHOICES = (
 
 CHECKS, SPLITS, FORMATS = ("none", "structure", "decode"), ("hash", "source"), ("transcode", "fail")
 NEAR = ("apart", "together")
-"""The words of `trainer.policies`, which loads too much to be asked for them."""
+SORTS, EXPORTS = ("zoo", "name", "ms", "map"), ("saved_model", "frozen_graph", "tflite")
+"""The words of `trainer.policies` and of `models`, which load too much to be asked for them."""
 
 RECORDS = "records"
 WRITERS = ("cloud", "coco", "yolo")
@@ -293,8 +292,8 @@ def _add_models(commands: Any) -> None:
     parser.add_argument("--zoo", choices=get_args(Zoo), help="only this zoo")
     parser.add_argument("--max-ms", type=_number, metavar="MS", help="only as fast, by the zoo's own measure")
     parser.add_argument("--min-map", type=_number, metavar="MAP", help="only as good, by COCO mAP of 0 to 100")
-    parser.add_argument("--export", choices=get_args(Export), help="only what can be exported to this")
-    parser.add_argument("--sort", choices=get_args(Sort), help="fastest or best first (default: the zoos' order)")
+    parser.add_argument("--export", choices=EXPORTS, help="only what can be exported to this")
+    parser.add_argument("--sort", choices=SORTS, help="fastest or best first (default: the zoos' order)")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
     parser.add_argument(
         "--plot",
@@ -325,7 +324,7 @@ def _add_validate(commands: Any) -> None:
         help="the mildest finding that makes the exit code 1 (default: error)",
     )
     parser.add_argument(
-        "--export", choices=get_args(Export), help="what the model is to be exported to, which it must allow"
+        "--export", choices=EXPORTS, help="what the model is to be exported to, which it must allow"
     )
     parser.add_argument("--offline", action="store_true", help="use the cache alone, ask no network")
     parser.add_argument("--format", metavar="NAME", help="the datasets' format (default: recognised)")
@@ -563,6 +562,8 @@ def _failed_by_machine(error: OSError) -> int:
 
 
 def _bug() -> int:
+    import traceback
+
     traceback.print_exc()
     return _fail("this is a bug in odbuild. Please report it with the lines above.", BUG)
 

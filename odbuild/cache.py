@@ -3,11 +3,9 @@
 import hashlib
 import io
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from .archive import Entry, cannot_write, write_bytes, zip_bytes
 from .errors import OdbuildError
 
 _DIGEST_SIZE = hashlib.sha256().digest_size * 2
@@ -38,6 +36,8 @@ def load(path: Path) -> dict[str, bytes] | None:
     digest, body = kept[:_DIGEST_SIZE], kept[_DIGEST_SIZE:]
     if digest != hashlib.sha256(body).hexdigest().encode():
         return None
+    import zipfile
+
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -48,6 +48,8 @@ def store(path: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         OdbuildError: the cache cannot be written.
     """
+    from .archive import Entry, write_bytes, zip_bytes
+
     body = zip_bytes(Entry(name, data) for name, data in files.items())
     make_folder(path.parent)
     write_bytes(path, hashlib.sha256(body).hexdigest().encode() + body)
@@ -62,5 +64,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        from .archive import cannot_write
+
         reason = cannot_write(folder, error)
         raise OdbuildError(f"{reason} ODBUILD_CACHE names another cache folder.") from error

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import pipeline, protos, upstream, zoo
 from .cache import cache_folder
 from .errors import UsageError
 from .trainer import convert as engine
@@ -78,6 +77,9 @@ def _max_side(request: Request, say: Say) -> int | None:
         return request.max_side
     if request.model is None:
         raise UsageError("--max-side auto is what a model can use. Name it with --model.")
+    # Most conversions need no model, and are done before these would be loaded.
+    from . import pipeline, protos, upstream, zoo
+
     model = zoo.find_trainable(request.model)
     tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)
     compiled = protos.compile_protos(tree, cache=request.cache, say=say)

@@ -14,7 +14,7 @@ import pictures
 import pytest
 
 from odbuild import __main__ as command_line
-from odbuild import convert
+from odbuild import convert, models
 from odbuild.cache import cache_folder
 from odbuild.errors import UsageError
 from odbuild.protos import Protos
@@ -50,6 +50,8 @@ def test_the_words_of_the_command_line_are_those_of_the_policies() -> None:
     assert get_args(policies.SplitPolicy) == command_line.SPLITS
     assert get_args(policies.NearPolicy) == command_line.NEAR
     assert get_args(FormatPolicy) == command_line.FORMATS
+    assert get_args(models.Sort) == command_line.SORTS
+    assert get_args(models.Export) == command_line.EXPORTS
 
 
 def test_every_choice_arrives(source: Path, cache: Path) -> None:

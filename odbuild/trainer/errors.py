@@ -1,6 +1,5 @@
 """What ends a run on purpose: one class, one exit code each, a message made for people."""
 
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ class UsageError(OdbuildError):
 
 def did_you_mean(word: str, known: "Iterable[str]") -> str:
     """Return ` Did you mean 'x'?` for the nearest known word, or nothing where none is near."""
+    import difflib
+
     folded = {one.casefold(): one for one in known}
     near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     return f" Did you mean {folded[near[0]]!r}?" if near else ""

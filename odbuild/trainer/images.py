@@ -12,14 +12,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
-
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from typing import TYPE_CHECKING, Literal
 
 from . import exif, jpeg, png, strict
 from .errors import OdbuildError
 from .findings import Action
 from .jpeg import Data
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FormatPolicy = Literal["transcode", "fail"]
 
@@ -38,14 +39,15 @@ FIRST_SIDEWAYS = 5
 """Orientations from this one on swap width and height."""
 
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
 }
+"""What the imaging library calls each turn; most pictures are whole and upright, and never need it."""
 
 
 class ImageError(OdbuildError):
@@ -161,6 +163,8 @@ def grays(data: Data, width: int, height: int) -> bytes:
     Raises:
         ImageError: it cannot be decoded.
     """
+    from PIL import Image
+
     kind = sniff(data)
     # Eight times the size leaves the codec's own shrinking hardly any say in the result.
     room = 8 * width, 8 * height
@@ -241,8 +245,10 @@ def _shrunk(width: int, height: int, max_side: int | None) -> tuple[int, int] | 
     return max(1, round(width * max_side / longest)), max(1, round(height * max_side / longest))
 
 
-def _decoded(data: Data, info: ImageInfo, target: tuple[int, int] | None) -> Image.Image:
+def _decoded(data: Data, info: ImageInfo, target: tuple[int, int] | None) -> "Image.Image":
     """Decode all of the file; at a fraction of its size where it will be shrunk and the codec can do that."""
+    from PIL import JpegImagePlugin, PngImagePlugin
+
     with decoding():
         opener = JpegImagePlugin.JpegImageFile if info.format == "jpeg" else PngImagePlugin.PngImageFile
         picture = opener(io.BytesIO(data))
@@ -262,6 +268,8 @@ def decoding() -> Iterator[None]:
     Its warnings are about metadata, which TensorFlow's decoder never reads, and about large pictures, which
     are bounded here by what that decoder can hold.
     """
+    from PIL import Image
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -272,8 +280,10 @@ def decoding() -> Iterator[None]:
         raise ImageError("IMG106", "the picture is too large to decode", "shrink it") from error
 
 
-def _foreign(data: Data, kind: str) -> Image.Image:
+def _foreign(data: Data, kind: str) -> "Image.Image":
     """Decode the first frame of another format."""
+    from PIL import Image
+
     with decoding():
         picture = Image.open(io.BytesIO(data), formats=[FOREIGN[kind]])
         _bounded(*picture.size, 3)
@@ -297,13 +307,17 @@ def _transcode(data: Data, kind: str, *, turn: bool, max_side: int | None) -> Pr
     return _encoded(picture, source, target, turned=turn and source.orientation != 1)
 
 
-def _encoded(picture: Image.Image, source: ImageInfo, target: tuple[int, int] | None, *, turned: bool) -> Prepared:
+def _encoded(
+    picture: "Image.Image", source: ImageInfo, target: tuple[int, int] | None, *, turned: bool
+) -> Prepared:
+    from PIL import Image
+
     lossless = source.format == "png" or _wants_png(picture)
     picture = _plain(picture, resized=target is not None)
     if target is not None:
         picture = picture.resize(target, Image.Resampling.LANCZOS, reducing_gap=2.0)
     if turned:
-        picture = picture.transpose(_TURNS[source.orientation])
+        picture = picture.transpose(Image.Transpose[_TURNS[source.orientation]])
     out = io.BytesIO()
     # Metadata goes: a kept orientation tag would say once more what the pixels now show.
     picture.info.clear()
@@ -323,12 +337,12 @@ def _encoded(picture: Image.Image, source: ImageInfo, target: tuple[int, int] | 
     return Prepared(data=out.getvalue(), info=info, source=source, changes=changes)
 
 
-def _wants_png(picture: Image.Image) -> bool:
+def _wants_png(picture: "Image.Image") -> bool:
     """Say whether JPEG would lose what the picture is made of: hard edges of drawings, or transparency."""
     return picture.mode in {"1", "P", "PA", "LA", "RGBA", "La", "RGBa", "I;16"}
 
 
-def _plain(picture: Image.Image, *, resized: bool) -> Image.Image:
+def _plain(picture: "Image.Image", *, resized: bool) -> "Image.Image":
     """Return the picture in a mode that can be resized and saved, with the colours that TensorFlow would see."""
     if picture.mode.startswith("I;16"):
         return picture.convert("I").point(lambda value: value / 256).convert("L")

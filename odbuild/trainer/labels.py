@@ -8,10 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, text_encoding, text_format
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message_factory import GetMessageClass
-
 from .errors import OdbuildError
 
 _FIELDS = {
@@ -59,6 +55,8 @@ def read_label_map(path: Path) -> tuple[Item, ...]:
     Raises:
         OdbuildError: it cannot be read, or is no text proto of a label map.
     """
+    from google.protobuf import text_format
+
     try:
         text = path.read_bytes().decode()
         message = _parsed(text)
@@ -94,6 +92,10 @@ def _advice(text: str) -> str:
 @cache
 def _message_class() -> type[Any]:
     """Make the class of label maps, in a pool of its own, so that it never meets upstream's generated code."""
+    from google.protobuf import descriptor_pb2
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message_factory import GetMessageClass
+
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="label_map.proto", package="odbuild", syntax="proto2")
     frequency = file.enum_type.add(name="LVISFrequency")
@@ -132,6 +134,8 @@ def to_pbtxt(labels: Sequence[str]) -> str:
 
 
 def _item(label: str, number: int) -> str:
+    from google.protobuf import text_encoding
+
     name = text_encoding.CEscape(label.encode(), as_utf8=False)
     return f'item {{\n  name: "{name}"\n  id: {number}\n}}\n'
 
@@ -142,6 +146,8 @@ def from_pbtxt(text: str) -> tuple[Item, ...]:
     Raises:
         OdbuildError: it is none, an item lacks its number or its name, or two have the same.
     """
+    from google.protobuf import text_format
+
     try:
         items = _items(_parsed(text))
     except (text_format.ParseError, RecursionError) as error:

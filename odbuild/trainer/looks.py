@@ -1,13 +1,10 @@
 """One look at every picture's file: whole or not, how large, which content; all checks together open it once."""
 
 import hashlib
-import multiprocessing
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +89,10 @@ def _looks(dataset: Dataset, check: images.Check, jobs: int, *, near: bool) -> I
         yield from map(_look_at, tasks)
         return
     # A copy of this process is ready at once; elsewhere the system's own libraries do not bear being copied.
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool, warnings.catch_warnings():
         # Copying leaves other threads behind; a look at a picture needs nothing of them.

@@ -1,16 +1,17 @@
 """Tasks done by several processes, which end with the one that started them, however that ends."""
 
-import multiprocessing
 import os
 import signal
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
 
 from .errors import OdbuildError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 Tell = Callable[[int], None]
 Task = Callable[[str, Tell], None]
@@ -47,6 +48,8 @@ def run(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
 
 
 def _share(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
+    import multiprocessing
+
     # A copy of this process is ready at once; elsewhere the system's own libraries do not bear being copied.
     copies = sys.platform == "linux"
     start = multiprocessing.get_context("fork").Process if copies else multiprocessing.get_context("spawn").Process
@@ -73,8 +76,10 @@ def _share(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
             pipe.close()
 
 
-def _hand_out(pipes: Sequence[Connection], names: Iterator[str], tell: Tell) -> None:
+def _hand_out(pipes: "Sequence[Connection]", names: Iterator[str], tell: Tell) -> None:
     """Give each process a task whenever it has none, until all are done."""
+    from multiprocessing.connection import wait
+
     busy = list(pipes)
     for pipe in pipes:
         pipe.send(next(names))
@@ -94,7 +99,7 @@ def _hand_out(pipes: Sequence[Connection], names: Iterator[str], tell: Tell) -> 
                 pipe.send(name)
 
 
-def _answer(pipe: Connection) -> int | BaseException | None:
+def _answer(pipe: "Connection") -> int | BaseException | None:
     """Return what was done, None where a task is at its end, or what it ended with."""
     try:
         answer: int | BaseException | None = pipe.recv()
@@ -106,7 +111,7 @@ def _answer(pipe: Connection) -> int | BaseException | None:
     return answer
 
 
-def _serve(task: Task, pipe: Connection, copied: Sequence[Connection]) -> None:
+def _serve(task: Task, pipe: "Connection", copied: "Sequence[Connection]") -> None:
     """Do tasks as long as there is someone to give them."""
     # The whole group gets an interrupt, but what then ends is for the parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -121,7 +126,7 @@ def _serve(task: Task, pipe: Connection, copied: Sequence[Connection]) -> None:
         return
 
 
-def _outcome(task: Task, name: str, pipe: Connection) -> BaseException | None:
+def _outcome(task: Task, name: str, pipe: "Connection") -> BaseException | None:
     reporter = _Reporter(pipe)
     try:
         task(name, reporter.tell)
@@ -131,6 +136,8 @@ def _outcome(task: Task, name: str, pipe: Connection) -> BaseException | None:
     except (OdbuildError, OSError) as error:
         return error
     except Exception:  # noqa: BLE001  a bug, to be told as one where the program ends
+        import traceback
+
         return RuntimeError(traceback.format_exc())
     return None
 
@@ -138,7 +145,7 @@ def _outcome(task: Task, name: str, pipe: Connection) -> BaseException | None:
 class _Reporter:
     """Sends now and then how much was done."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: "Connection") -> None:
         self._pipe = pipe
         self._done = 0
         self._next = time.monotonic() + PAUSE

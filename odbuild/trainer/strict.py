@@ -7,8 +7,6 @@ import io
 import re
 import struct
 
-from PIL import JpegImagePlugin
-
 from . import jpeg, quantization
 from .jpeg import Data
 
@@ -68,6 +66,8 @@ def _complaint(data: Data) -> str:
 
 
 def _lenient(data: Data) -> str:
+    from PIL import JpegImagePlugin
+
     try:
         picture = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     except (OSError, SyntaxError, ValueError, IndexError, struct.error):

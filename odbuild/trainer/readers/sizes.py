@@ -6,8 +6,6 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
-
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
 
@@ -16,6 +14,8 @@ def size_of(file: Path | IO[bytes]) -> tuple[int, int] | None:
 
     It is not decoded here: a picture that is damaged further on is found when it is checked.
     """
+    from PIL import Image
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
-
 ENCODED = "image/encoded"
 
 _KEY = b"\n\rimage/encoded"
@@ -49,6 +46,8 @@ def features(record: memoryview) -> tuple[Mapping[str, Any], Span | None]:
             if found is None:
                 rest += (_tagged(last - first), bytes(record[first:last]))
             picture = found or picture
+    from google.protobuf.message import DecodeError
+
     try:
         parsed = _features_class().FromString(b"".join(rest))
     except DecodeError as error:
@@ -120,6 +119,8 @@ def _tagged(length: int) -> bytes:
 @cache
 def _features_class() -> Any:
     """Return the message class of `tf.train.Features`, its map spelled as the entries that it is on the wire."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="features.proto", package="read", syntax="proto3")
     types = {"bytes": field.TYPE_BYTES, "float": field.TYPE_FLOAT, "int64": field.TYPE_INT64}

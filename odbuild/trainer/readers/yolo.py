@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..dataset import Box, Dataset, Picture, SplitName
 from ..errors import OdbuildError, did_you_mean
 from ..findings import Change, Finding, Rule, place, quote
@@ -247,6 +245,8 @@ def _ultralytics(reading: Reading, file: str) -> _Config:
 
 def _yaml(path: Path) -> dict[str, Any]:
     """Parse a mapping whose scalars all stay text: a class may be named `no`, which YAML takes for false."""
+    import yaml
+
     try:
         fields = yaml.load(plain.text(path, _MOST_CONFIG), Loader=yaml.BaseLoader)  # noqa: S506 - makes only text
     except yaml.YAMLError as error:
