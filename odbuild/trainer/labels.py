@@ -70,6 +70,8 @@ def read_label_map(path: Path) -> tuple[Item, ...]:
 
 
 def _parsed(text: str) -> Any:
+    from google.protobuf import text_format
+
     with warnings.catch_warnings():
         # Python, which decodes the escapes, grumbles at those that are none; they stand for themselves.
         warnings.simplefilter("ignore", DeprecationWarning)
