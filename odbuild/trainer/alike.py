@@ -6,7 +6,7 @@ right (dHash). Saving again, shrinking and brightening change few of them.
 
 import pickle
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -42,16 +42,14 @@ def look(data: Data) -> int | None:
     return bits
 
 
-def look_at_all(
-    seen: Survey, root: str, work: Path, processes: int, tell: Callable[[int], None]
-) -> list[int | None]:
+def look_at_all(seen: Survey, root: str, work: Path, run: pool.Run, tell: pool.Tell) -> list[int | None]:
     """Return the look of every picture.
 
     Args:
         seen: the pictures.
         root: the dataset's folder.
         work: takes the files by which the processes talk.
-        processes: how many look at pictures at the same time.
+        run: does the looking.
         tell: told the bytes of each picture when it was looked at.
     """
     sources = [seen.source(index, picture) for index, picture in enumerate(seen.pictures)]
@@ -59,8 +57,8 @@ def look_at_all(
     for start in range(0, len(sources), CHUNK):
         names.append(f"look-{start:09d}")
         (work / names[-1]).write_bytes(pickle.dumps(sources[start : start + CHUNK]))
-    pool.run(partial(_look_at, root=root, work=work), names, processes, tell)
-    return [bits for name in names for bits in pickle.loads((work / name).read_bytes())]  # noqa: S301  own files
+    run(partial(_look_at, root=root, work=work), names, tell)
+    return [bits for name in names for bits in pickle.loads(_looks(name, work).read_bytes())]  # noqa: S301  own files
 
 
 def near(looks: Sequence[int | None]) -> Iterator[tuple[int, int]]:
@@ -79,10 +77,15 @@ def near(looks: Sequence[int | None]) -> Iterator[tuple[int, int]]:
                     yield first[left], first[right]
 
 
-def _look_at(name: str, tell: Callable[[int], None], *, root: str, work: Path) -> None:
+def _look_at(name: str, tell: pool.Tell, *, root: str, work: Path) -> None:
     reader = Reader(root)
     looks = []
     for source in pickle.loads((work / name).read_bytes()):  # noqa: S301  own files
         looks.append(look(reader.read(source)))
         tell(source.length)
-    (work / name).write_bytes(pickle.dumps(looks))
+    # Not in the place of the sources: a cluster may do a task twice.
+    _looks(name, work).write_bytes(pickle.dumps(looks))
+
+
+def _looks(name: str, work: Path) -> Path:
+    return work / f"{name}.looks"

@@ -54,6 +54,7 @@ def convert(
     *,
     named: str | None = None,
     processes: int | None = None,
+    run: pool.Run | None = None,
     verdicts: Path | None = None,
 ) -> Converted:
     """Check a dataset, split it, and write it as records.
@@ -69,6 +70,7 @@ def convert(
         named: the dataset's format; recognised where it is not given.
         processes: how many work at the same time, each on a shard of its own; one for each processor where it is
             not given. The output is the same for any number.
+        run: makes the shards in another way than by processes of this machine.
         verdicts: file that remembers which contents were decoded and found good, so that none is decoded twice.
 
     Raises:
@@ -79,17 +81,17 @@ def convert(
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"{out} lies in the dataset {root}, which is never written to. Name another folder.")
     with workshop(out, f"*{shard.ACCOUNT}") as work:
-        processes = processes or pool.processors()
+        run = run or pool.here(processes)
 
         def look(seen: Survey, root: Path) -> list[int | None]:
             with _told(sum(seen.lengths), say) as tell:
-                return look_at_all(seen, str(root), work, processes, tell)
+                return look_at_all(seen, str(root), work, run, tell)
 
         plan = schedule(folder, named, policies, work, look)
         say(f"{plan.pictures:,} pictures with {plan.boxes:,} boxes in {plan.root}")
         with _told(plan.bytes, say) as tell:
             make = partial(shard.make, root=str(plan.root), work=work, verdicts=verdicts)
-            pool.run(make, plan.jobs, processes, tell)
+            run(make, plan.jobs, tell)
         converted = _finish(plan, policies, work)
     notes = render(converted.findings)
     if notes:

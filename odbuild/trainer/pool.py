@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Tell = Callable[[int], None]
 Task = Callable[[str, Tell], None]
+Run = Callable[[Task, Sequence[str], Tell], None]
+"""Does a task once for each name, and raises what the first raised that failed."""
 
 PAUSE = 0.2
 """Seconds between two reports of a process: as soon it learns that nobody is left to report to."""
@@ -23,6 +25,11 @@ PAUSE = 0.2
 def processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def here(jobs: int | None) -> Run:
+    """Return what does tasks by so many processes of this machine, one for each processor where it is None."""
+    return lambda task, names, tell: run(task, names, jobs or processors(), tell)
 
 
 def run(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
@@ -121,16 +128,23 @@ def _serve(task: Task, pipe: "Connection", copied: "Sequence[Connection]") -> No
     try:
         while True:
             name = pipe.recv()
-            pipe.send(_outcome(task, name, pipe))
+            reporter = _Reporter(pipe)
+            outcome = attempt(task, name, reporter.tell)
+            if outcome is None:
+                reporter.report()
+            pipe.send(outcome)
     except (EOFError, ConnectionError):
         return
 
 
-def _outcome(task: Task, name: str, pipe: "Connection") -> BaseException | None:
-    reporter = _Reporter(pipe)
+def attempt(task: Task, name: str, tell: Tell) -> Exception | None:
+    """Do a task, and return what it failed with, fit to be sent to another process.
+
+    Raises:
+        ConnectionError: nobody is left to be told.
+    """
     try:
-        task(name, reporter.tell)
-        reporter.report()
+        task(name, tell)
     except ConnectionError:
         raise
     except (OdbuildError, OSError) as error:

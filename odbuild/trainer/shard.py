@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from . import examples, images, jobs, records
 from .dataset import Box, Picture, spelled
@@ -22,7 +23,6 @@ from .jobs import Job
 from .jpeg import Data
 from .mend import speck_finding, specks
 from .policies import Policies
-from .runtime.state import leave
 from .sources import Reader, broken
 from .verdicts import Verdicts
 
@@ -102,8 +102,7 @@ def make(name: str, tell: Callable[[int], None], *, root: str, work: Path, verdi
         return
     account = Account()
     known = _verdicts(verdicts) if verdicts and job.policies.check == "decode" else None
-    unfinished = work / f"{job.name}.part"
-    unfinished.unlink(missing_ok=True)
+    unfinished = _unfinished(job, work)
     with records.Writer(unfinished) as writer:
         reader = Reader(root, writer.flush)
         for picture, source in job.pictures():
@@ -269,7 +268,14 @@ def _save(job: Job, work: Path, shard: records.Shard, account: Account) -> None:
         "shard": {"count": shard.count, "bytes": shard.bytes, "sha256": shard.sha256},
         "account": account,
     }
-    leave(work / f"{job.name}{ACCOUNT}", json.dumps(saved, default=_plain))
+    unfinished = _unfinished(job, work)
+    unfinished.write_text(json.dumps(saved, default=_plain), encoding="utf-8")
+    unfinished.replace(work / f"{job.name}{ACCOUNT}")
+
+
+def _unfinished(job: Job, work: Path) -> Path:
+    """Return a new name, for a cluster may let two workers make the same shard at the same time."""
+    return work / f"{job.name}.{uuid4().hex}.part"
 
 
 def _plain(value: Any) -> Any:
