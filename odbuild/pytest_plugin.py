@@ -4,6 +4,7 @@ It does nothing unless `--odbuild` is given or the ini option `odbuild` is true,
 before that: a plain run of pytest must not pay for it.
 """
 
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -202,10 +203,17 @@ class RuleItem(pytest.Item):
         from .trainer.findings import render
 
         if isinstance(excinfo.value, FoundError):
-            return f"{self.path}\n{render(excinfo.value.findings)}\n`odbuild rules {self.name}` tells more."
+            # The first line is what the summary shows of it.
+            return f"{render(excinfo.value.findings)}\nfound in {self._place()}; `odbuild rules {self.name}` tells more"
         if isinstance(excinfo.value, OdbuildError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
+
+    def _place(self) -> str:
+        """Return the path from the project's folder, escaped where it holds what is not printed."""
+        from .trainer.findings import escaped
+
+        return escaped(os.path.relpath(self.path, self.config.rootpath))
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Return what a report calls the test."""
