@@ -204,7 +204,8 @@ class RuleItem(pytest.Item):
 
         if isinstance(excinfo.value, FoundError):
             # The first line is what the summary shows of it.
-            return f"{render(excinfo.value.findings)}\nfound in {self._place()}; `odbuild rules {self.name}` tells more"
+            where = f"found in {self._place()}; `odbuild rules {self.name}` tells more"
+            return f"{render(excinfo.value.findings)}\n{where}"
         if isinstance(excinfo.value, OdbuildError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
