@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pictures
-import protowire
 from PIL import Image
 
 from odbuild import archive, bundle, pipeline, zoo
 from odbuild.archive import Entry
 from odbuild.rules import config as rules
+from odbuild.strategies import protowire
 from odbuild.trainer import records
 from odbuild.trainer.convert import convert
 from odbuild.trainer.index import save
