@@ -24,6 +24,7 @@ from .trainer.index import LEDGER
 from .trainer.looks import Look
 from .trainer.mend import TOLERANCE, mend, specks
 from .trainer.packed import count_labels, pack
+from .trainer.readers.files import fold
 from .trainer.rules import CATALOGUE, Data
 from .trainer.rules.data import by_code
 from .trainer.rules.pictures import misnamed
@@ -356,15 +357,15 @@ def _once(work: _Work, copies: Iterable[_Copy]) -> Iterator[_Copy]:
 
 def _renamed(work: _Work, copies: list[_Copy]) -> Iterator[_Copy]:
     """Yield the pictures with names that tell their format, no two of which are one on any disk."""
-    taken = Counter(_folded(copy.picture.key) for copy in copies)
-    stems = Counter(_folded(_stem(copy.picture.key)) for copy in copies)
+    taken = Counter(fold(copy.picture.key) for copy in copies)
+    stems = Counter(fold(_stem(copy.picture.key)) for copy in copies)
     seen: set[str] = set()
     for copy in copies:
         key = copy.picture.key
         wrong = copy.way == "encoded" and not _said(key, copy.kind)
         wrong = wrong or (misnamed(key, copy.kind) and work.wants("IMG102"))
-        double = _folded(key) in seen
-        seen.add(_folded(key))
+        double = fold(key) in seen
+        seen.add(fold(key))
         if not wrong and not double:
             yield copy
             continue
@@ -382,21 +383,17 @@ def _free(key: str, ending: str, taken: Counter[str], stems: Counter[str]) -> st
     """Return a name that nothing has, nor anything with another ending: labels may be named by the stem."""
     stem, number = _stem(key), 1
     new = stem
-    while taken[_folded(new + ending)] or stems[_folded(new)] > (new == stem):
+    while taken[fold(new + ending)] or stems[fold(new)] > (new == stem):
         number += 1
         new = f"{stem}-{number}"
-    taken[_folded(new + ending)] += 1
-    stems[_folded(new)] += new != stem
+    taken[fold(new + ending)] += 1
+    stems[fold(new)] += new != stem
     return new + ending
 
 
 def _stem(key: str) -> str:
     folder, slash, name = key.rpartition("/")
     return f"{folder}{slash}{name.rpartition('.')[0] or name}"
-
-
-def _folded(key: str) -> str:
-    return unicodedata.normalize("NFC", key).casefold()
 
 
 def _settle(work: _Work) -> None:

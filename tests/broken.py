@@ -8,20 +8,21 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pictures
-import protowire
 from PIL import Image
 
 from odbuild import archive, bundle, pipeline, zoo
 from odbuild.archive import Entry
 from odbuild.rules import config as rules
+from odbuild.strategies import protowire
 from odbuild.trainer import records
 from odbuild.trainer.convert import convert
+from odbuild.trainer.index import save
 from odbuild.trainer.labels import to_pbtxt
 from odbuild.trainer.policies import Policies
 from odbuild.trainer.records import masked_crc
@@ -373,11 +374,8 @@ def _(folder: Path) -> Case:
 
 @breaks("REC509")
 def _(folder: Path) -> Case:
-    convert(sound().write(folder / "data"), folder / "records", Policies(), lambda _: None)
-    index = folder / "records/index.json"
-    content = json.loads(index.read_text())
-    content["train"]["boxes"] += 1
-    index.write_text(json.dumps(content))
+    made = convert(sound().write(folder / "data"), folder / "records", Policies(), lambda _: None)
+    save(replace(made, train=replace(made.train, boxes=made.train.boxes + 1)), Policies())
     return Case(paths=(folder / "records",))
 
 

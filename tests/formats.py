@@ -1,17 +1,63 @@
-"""Datasets of other formats on disk, written the plain way for the tests of their readers."""
+"""Datasets of all formats on disk, written the plain way for the tests of their readers, and how they compare."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pictures
-import protowire
+from hypothesis import strategies as st
 
+from odbuild import strategies
+from odbuild.strategies import protowire
 from odbuild.trainer import records
-from odbuild.trainer.dataset import Box, Dataset
+from odbuild.trainer.dataset import Box, Dataset, Picture, SplitName
 
 Pixels = tuple[str, int, int, int, int]
 """Label, left, top, right, bottom."""
+
+names = st.text(st.characters(categories=("L", "N")), min_size=1, max_size=8).map(lambda name: f"{name}.jpg")
+
+words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+"""Labels that every format of text can hold, and that stripping leaves alone."""
+
+pixels = st.tuples(words, *[st.integers(-50, 500)] * 4)
+"""Boxes, which may be turned around or outside."""
+
+
+@st.composite
+def stored(
+    draw: st.DrawFn, folder: Path, sides: Sequence[SplitName] = ("", "train", "validation", "test")
+) -> Dataset:
+    """Draw a dataset of any labels, sides, groups and marks, its pictures in a new folder below the given one."""
+    sample = draw(
+        strategies.datasets(
+            labels=strategies.labels(odd=True), sides=sides, groups=True, marks=True, backgrounds=True
+        )
+    )
+    return sample.dataset(Path(tempfile.mkdtemp(dir=folder)))
+
+
+anything = strategies.examples(
+    image=st.builds(
+        strategies.Image,
+        data=st.binary(max_size=300),
+        format=st.sampled_from(["jpeg", "png"]),
+        width=st.integers(1, 70000),
+        height=st.integers(1, 70000),
+    )
+)
+"""Records whose pictures are any bytes, sometimes none."""
+
+
+def rounded(found: Iterable[Picture]) -> list[Picture]:
+    """Return the pictures with edges to a billionth, and without the size that they may but need not carry."""
+    return [replace(picture, size=None, boxes=tuple(map(_rounded, picture.boxes))) for picture in found]
+
+
+def _rounded(box: Box) -> Box:
+    return replace(box, **{edge: round(getattr(box, edge), 9) for edge in ("ymin", "xmin", "ymax", "xmax")})
 
 
 def voc_xml(size: tuple[int, int], boxes: list[Pixels], filename: str = "") -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pictures
 import pytest
-import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from odbuild import strategies
+from odbuild.strategies import Sample
 from odbuild.trainer import examples, images, records, shard, strict
 from odbuild.trainer.convert import convert
 from odbuild.trainer.dataset import Box
@@ -66,23 +67,29 @@ def _rounded(box: Box) -> Box:
     )
 
 
-@given(source=strategies.sources(), shard_bytes=st.sampled_from([1, 2000, 10**9]))
+drawn = strategies.datasets(labels=strategies.labels(odd=True), least=2, backgrounds=True)
+
+
+@given(source=drawn, shard_bytes=st.sampled_from([1, 2000, 10**9]))
 def test_records_hold_what_the_source_holds(
-    tmp_path_factory: pytest.TempPathFactory, source: strategies.Source, shard_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, source: Sample, shard_bytes: int
 ) -> None:
     folder = source.write(tmp_path_factory.mktemp("data") / "in")
     out = folder.parent / "out"
     converted = convert(folder, out, replace(PLAIN, shard_bytes=shard_bytes), _quiet, processes=1)
     held = _both(converted)
-    assert {key: it.encoded for key, it in held.items()} == source.files
-    for key, it in held.items():
-        drawn = source.document["annotations"][key]
-        boxes = [
-            _rounded(Box(label=e["label"], ymin=e["y"], xmin=e["x"], ymax=e["y2"], xmax=e["x2"])) for e in drawn
-        ]
+    assert set(held) == set(source.images)
+    for picture in source.pictures:
+        it, image = held[picture.key], source.images[picture.key]
+        boxes = [_rounded(box) for box in picture.boxes]
         assert list(it.boxes) == boxes
         assert it.ids == tuple(converted.labels.index(box.label) + 1 for box in boxes)
-        assert (it.format, it.height) == ("jpeg", 40)
+        assert (it.encoded, it.format, it.width, it.height) == (
+            image.data,
+            image.format,
+            image.width,
+            image.height,
+        )
     assert load(out) == converted
     for one in (*converted.train.shards, *converted.validation.shards):
         records.verify(one)
@@ -90,10 +97,8 @@ def test_records_hold_what_the_source_holds(
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".")]
 
 
-@given(source=strategies.sources())
-def test_the_counts_are_those_of_the_records(
-    tmp_path_factory: pytest.TempPathFactory, source: strategies.Source
-) -> None:
+@given(source=drawn)
+def test_the_counts_are_those_of_the_records(tmp_path_factory: pytest.TempPathFactory, source: Sample) -> None:
     folder = source.write(tmp_path_factory.mktemp("data") / "in")
     converted = convert(folder, folder.parent / "out", PLAIN, _quiet, processes=1)
     for side in (converted.train, converted.validation):
@@ -124,10 +129,10 @@ def test_the_same_data_gives_the_same_bytes_elsewhere_and_in_any_order(tmp_path:
         assert path.read_bytes() == (second.folder / path.name).read_bytes()
 
 
-@given(source=strategies.sources(), shard_bytes=st.sampled_from([1, 9000]), processes=st.integers(2, 5))
+@given(source=drawn, shard_bytes=st.sampled_from([1, 9000]), processes=st.integers(2, 5))
 @settings(max_examples=15)
 def test_the_number_of_processes_does_not_show(
-    tmp_path_factory: pytest.TempPathFactory, source: strategies.Source, shard_bytes: int, processes: int
+    tmp_path_factory: pytest.TempPathFactory, source: Sample, shard_bytes: int, processes: int
 ) -> None:
     folder = source.write(tmp_path_factory.mktemp("data") / "in")
     policies = replace(PLAIN, shard_bytes=shard_bytes)

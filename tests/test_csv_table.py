@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pictures
 import pytest
-import strategies
-from formats import Pixels, put, whole
+from formats import Pixels, names, pixels, put, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,8 +26,8 @@ def _codes(found: list[Finding]) -> list[tuple[str, str, str]]:
 
 @given(
     data=st.dictionaries(
-        strategies.names,
-        st.tuples(st.integers(1, 500), st.lists(strategies.pixels, max_size=3)),
+        names,
+        st.tuples(st.integers(1, 500), st.lists(pixels, max_size=3)),
         min_size=1,
     ),
     columns=st.permutations(["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "group"]),

@@ -233,6 +233,11 @@ def test_a_format_that_cannot_be_read_is_named() -> None:
     with pytest.raises(ImageError, match="is HEIC; save it as JPEG or PNG"):
         _prepare(b"\0\0\0\x18ftypheic" + b"\0" * 20)
     with pytest.raises(ImageError, match="no picture of a known format"):
+        _prepare(b"x")
+
+
+def test_an_empty_file_is_damaged() -> None:
+    with pytest.raises(ImageError, match="it is empty"):
         _prepare(b"")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pictures
 import pytest
-import strategies
+from formats import stored
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,7 +52,7 @@ def test_what_iris_wrote_is_read(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, indent: int | None, *, keys_sorted: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("data")
-    source = data.draw(strategies.datasets(folder))
+    source = data.draw(stored(folder))
     images: dict[str, Any] = {}
     annotations: dict[str, Any] = {}
     for picture in source.pictures:

@@ -38,7 +38,7 @@ LAYERS = (
     ),
     ("rules", {"rules"}),
     ("recipes", {"bundle", "rehearse", "matrix", "check", "convert", "fix", "rewrite"}),
-    ("views", {"reports", "rulebook", "charts", "gallery"}),
+    ("views", {"reports", "rulebook", "charts", "gallery", "strategies"}),
     ("shells", {"__main__", "trial", "pytest_plugin"}),
 )
 LEVEL = {name: level for level, (_, names) in enumerate(LAYERS) for name in names}

@@ -4,17 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
+from odbuild import strategies
 from odbuild.trainer.dataset import Box, Picture, Span, labels_of, used_labels
 from odbuild.trainer.packed import Pictures, pack
 
 any_float = st.floats(allow_nan=False)
 boxes = st.builds(
     Box,
-    label=strategies.labels,
+    label=strategies.labels(odd=True),
     ymin=any_float,
     xmin=any_float,
     ymax=any_float,
@@ -23,7 +23,7 @@ boxes = st.builds(
     difficult=st.booleans(),
     crowd=st.booleans(),
 )
-spans = st.builds(Span, file=strategies.keys, offset=st.integers(0, 2**63), length=st.integers(0, 2**63))
+spans = st.builds(Span, file=strategies.keys(), offset=st.integers(0, 2**63), length=st.integers(0, 2**63))
 found = st.lists(
     st.builds(
         Picture,

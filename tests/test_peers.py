@@ -11,9 +11,8 @@ from typing import Any
 
 import pictures
 import pytest
-import strategies
 import yaml
-from formats import Pixels, put, voc_xml, yolo_line
+from formats import Pixels, names, pixels, put, stored, voc_xml, yolo_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -117,7 +116,7 @@ def test_coco_json_is_read_as_others_read_it(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("coco")
-    source = data.draw(strategies.datasets(folder, sides=("train",)))
+    source = data.draw(stored(folder, sides=("train",)))
     back, path = _one_side(source, folder, "coco")
     assert _ours(back) == _panlabel(path, "coco")
     assert _ours(back) == _globox(path)
@@ -131,7 +130,7 @@ def test_cloud_annotations_are_read_as_others_read_them(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("cloud")
-    source = data.draw(strategies.datasets(folder))
+    source = data.draw(stored(folder))
     back, path = _one_side(source, folder, "cloud")
     assert _ours(back) == _panlabel(path, "cloud")
     assert sum(_ours(back).values()) == source.drawn
@@ -161,11 +160,11 @@ def _globox_yolo(root: Path, names: Sequence[str]) -> Seen:
     return Counter({(row[0], names[int(row[1])], *row[2:]): times for row, times in _from_globox(found).items()})
 
 
-upright = strategies.pixels.filter(lambda box: box[1] <= box[3] and box[2] <= box[4])
+upright = pixels.filter(lambda box: box[1] <= box[3] and box[2] <= box[4])
 """Boxes that are not turned around, on which globox gives up."""
 
 
-@given(data=st.dictionaries(strategies.names, st.lists(upright, max_size=4), min_size=1, max_size=4))
+@given(data=st.dictionaries(names, st.lists(upright, max_size=4), min_size=1, max_size=4))
 @settings(max_examples=20)
 def test_pascal_voc_is_read_as_others_read_it(
     tmp_path_factory: pytest.TempPathFactory, data: dict[str, list[Pixels]]
@@ -183,7 +182,7 @@ def test_pascal_voc_is_read_as_others_read_it(
 @given(data=st.data())
 @settings(max_examples=20)
 def test_yolo_is_read_as_others_read_it(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    source = data.draw(strategies.datasets(tmp_path_factory.mktemp("source")))
+    source = data.draw(stored(tmp_path_factory.mktemp("source")))
     root = source.root / "yolo"
     put(root, {"data.yaml": yaml.safe_dump({"train": "images", "names": list(source.declared)})})
     for number, picture in enumerate(source.pictures):
@@ -201,7 +200,7 @@ def test_yolo_is_read_as_others_read_it(tmp_path_factory: pytest.TempPathFactory
 def test_records_are_read_as_others_read_them(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    source = data.draw(strategies.datasets(tmp_path_factory.mktemp("source")))
+    source = data.draw(stored(tmp_path_factory.mktemp("source")))
     root = source.root / "records"
     encoded = [_example(source, picture) for picture in source.pictures]
     framed = b"".join(bytes(piece) for one in encoded for piece in records.frame([one]))

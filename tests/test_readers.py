@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pictures
-import protowire
 import pytest
 from formats import put, voc_xml
 
+from odbuild.strategies import protowire
 from odbuild.trainer import readers, records
 from odbuild.trainer.errors import OdbuildError, UsageError
 

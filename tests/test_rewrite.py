@@ -12,8 +12,7 @@ from typing import Any
 
 import pictures
 import pytest
-import strategies
-from formats import put, record, voc_xml, yolo_line
+from formats import put, record, rounded, voc_xml, yolo_line
 
 from odbuild import __main__ as command_line
 from odbuild import writers
@@ -73,7 +72,7 @@ def test_any_format_becomes_any_other(tmp_path: Path, name: str, to: str) -> Non
     rewrite(source, out, to, said.append)
     back, found = readers.read(out, to)
     assert not [it for it in found if it.severity != "info"]
-    (picture,) = strategies.rounded(back.pictures)
+    (picture,) = rounded(back.pictures)
     assert (picture.key, list(picture.boxes), (out / "a.jpg").read_bytes()) == ("a.jpg", [BOX], JPEG)
     assert said[0] == "1 pictures with 1 boxes"
     splits = [json.loads(line)["value"] for line in (out / "ledger.jsonl").read_text().splitlines()]
@@ -181,6 +180,6 @@ def test_real_data_comes_back_as_it_was(shared: Path, tmp_path: Path, name: str,
         source.pictures if "split" in WRITERS[to].SAYS else [replace(it, split="") for it in source.pictures]
     )
     plain = [replace(it, boxes=[replace(box, difficult=False) for box in it.boxes]) for it in expected]
-    assert strategies.rounded(back.pictures) == strategies.rounded(plain)
+    assert rounded(back.pictures) == rounded(plain)
     for picture in source.pictures:
         assert back.path(picture).read_bytes() == source.path(picture).read_bytes()

@@ -4,14 +4,16 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import pictures
 import pytest
 from broken import CASES, OTHERS, SOUND, Case
+from formats import put
 
 import odbuild
 from odbuild import rulebook, upstream
 from odbuild.check import Options, Report, catalogue, check
 from odbuild.rules import config
-from odbuild.trainer.findings import Severity, render
+from odbuild.trainer.findings import Severity, place, quote, render
 from odbuild.trainer.rules import labelmaps
 from odbuild.upstream import Upstream
 
@@ -53,6 +55,16 @@ def test_what_breaks_a_rule_breaks_no_other(code: str, tmp_path: Path) -> None:
         assert SEVERITIES.index(finding.severity) >= SEVERITIES.index(declared)
         assert finding.where
         assert finding.message
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("A.jpg", "a.jpg"), ("a.JPG", "a.jpg"), ("d/a\u0308.jpg", "d/\u00e4.jpg")]
+)
+def test_names_that_are_one_on_some_disks_are_told(tmp_path: Path, one: str, other: str) -> None:
+    lines = ["filename,class,xmin,ymin,xmax,ymax", *(f"{key},cat,5,5,30,10" for key in (one, other, "b.jpg"))]
+    put(tmp_path, {"x.csv": "\n".join(lines), one: pictures.jpeg(40), other: pictures.jpeg(50)})
+    found = [it for it in _checked(Case(paths=(tmp_path,))).findings if it.code == "ANN005"]
+    assert [(it.severity, it.where, it.value) for it in found] == [("warning", place(other), f"like {quote(one)}")]
 
 
 @pytest.mark.parametrize("kind", SOUND)

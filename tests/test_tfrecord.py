@@ -5,14 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import protowire
 import pytest
-import strategies
-from formats import put, whole
+from formats import anything, put, whole
 from hypothesis import given
 from hypothesis import strategies as st
-from protowire import Form
 
+from odbuild.strategies import protowire
+from odbuild.strategies.protowire import Form
 from odbuild.trainer import examples, findings, readers, records
 from odbuild.trainer.dataset import Box, Dataset, Picture
 from odbuild.trainer.errors import OdbuildError
@@ -66,7 +65,7 @@ def _features(example: Example) -> dict[str, protowire.Values]:
     return {feature.key: feature.values(example) for feature in examples.FEATURES}
 
 
-@given(data=st.data(), found=st.lists(strategies.examples().filter(lambda it: it.encoded), max_size=4))
+@given(data=st.data(), found=st.lists(anything.filter(lambda it: it.encoded), max_size=4))
 def test_records_of_every_form_are_read(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, found: list[Example]
 ) -> None:
@@ -86,7 +85,7 @@ def test_records_of_every_form_are_read(
         assert _bytes(read, picture) == it.encoded
 
 
-@given(data=st.data(), example=strategies.examples())
+@given(data=st.data(), example=anything)
 def test_any_damage_is_an_error_or_another_example(data: st.DataObject, example: Example) -> None:
     record = bytearray(examples.encode(example))
     for at in data.draw(st.lists(st.integers(0, len(record) - 1), max_size=3)):

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pictures
 import pytest
-import strategies
-from formats import put, voc_object, voc_xml, whole
+from formats import names, pixels, put, voc_object, voc_xml, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,8 +26,8 @@ def _found(found: list[Finding], code: str) -> list[tuple[str, str]]:
 
 @given(
     data=st.dictionaries(
-        strategies.names,
-        st.tuples(st.integers(1, 500), st.integers(1, 500), st.lists(strategies.pixels, max_size=4)),
+        names,
+        st.tuples(st.integers(1, 500), st.integers(1, 500), st.lists(pixels, max_size=4)),
         min_size=1,
     ),
     layout=st.sampled_from(

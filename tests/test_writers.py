@@ -6,8 +6,7 @@ from typing import Any
 
 import pictures
 import pytest
-import strategies
-from formats import put, record, voc_xml, yolo_line
+from formats import put, record, rounded, stored, voc_xml, yolo_line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,11 +41,11 @@ def test_what_was_written_is_read_but_for_the_words_that_the_format_lacks(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
     root = tmp_path_factory.mktemp("data")
-    source = data.draw(strategies.datasets(root))
+    source = data.draw(stored(root))
     lost = write(source, root / "out", name)
     back, found = readers.read(root / "out", name)
     silent = frozenset(WORDS) - WRITERS[name].SAYS
-    assert strategies.rounded(back.pictures) == strategies.rounded(_silent(it, silent) for it in source.pictures)
+    assert rounded(back.pictures) == rounded(_silent(it, silent) for it in source.pictures)
     assert set(all_labels(back)) == set(all_labels(source))
     assert not [it for it in found if it.severity == "error"]
     for picture in source.pictures:
@@ -65,14 +64,14 @@ def test_on_any_way_through_the_formats_nothing_is_lost_but_the_words_that_one_l
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, route: list[str]
 ) -> None:
     root = tmp_path_factory.mktemp("way")
-    source = passed = data.draw(strategies.datasets(root))
+    source = passed = data.draw(stored(root))
     for step, name in enumerate(route):
         write(passed, root / f"{step}", name)
         passed, found = readers.read(root / f"{step}", name)
         assert not [it for it in found if it.severity == "error"]
     silent = frozenset(WORDS) - frozenset.intersection(*(WRITERS[name].SAYS for name in route))
     expected = [_silent(picture, silent) for picture in source.pictures]
-    assert strategies.rounded(passed.pictures) == strategies.rounded(expected)
+    assert rounded(passed.pictures) == rounded(expected)
     assert all_labels(passed) == all_labels(source)
     assert {it.key: passed.path(it).read_bytes() for it in passed.pictures} == {
         it.key: source.path(it).read_bytes() for it in source.pictures
@@ -94,7 +93,7 @@ def test_what_any_reader_gives_any_writer_takes(tmp_path: Path, name: str, forma
     back, found = readers.read(tmp_path / "out", name)
     assert [it.code for it in found if it.severity != "info"] == []
     plain = [replace(picture, span=None) for picture in source.pictures]
-    assert strategies.rounded(back.pictures) == strategies.rounded(plain)
+    assert rounded(back.pictures) == rounded(plain)
     assert [box.label for it in back.pictures for box in it.boxes] == ["cat"]
     assert [back.path(it).read_bytes() for it in back.pictures] == [encoded]
 

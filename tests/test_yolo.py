@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pictures
 import pytest
-import strategies
 import yaml
-from formats import put, whole, yolo_line
+from formats import put, rounded, stored, whole, yolo_line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +36,7 @@ def _read(folder: Path, *lines: str, **files: str) -> tuple[Dataset, list[tuple[
 
 
 def _edges(picture: Picture) -> list[tuple[object, ...]]:
-    (there,) = strategies.rounded([picture])
+    (there,) = rounded([picture])
     return [(box.label, box.ymin, box.xmin, box.ymax, box.xmax) for box in there.boxes]
 
 
@@ -52,14 +51,14 @@ def _spelled(word: str, form: str, keys: list[str]) -> dict[str, str]:
 def test_boxes_are_those_written(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, form: str, *, told: bool
 ) -> None:
-    source = data.draw(strategies.datasets(tmp_path_factory.mktemp("source")))
+    source = data.draw(stored(tmp_path_factory.mktemp("source")))
     root = Path(tempfile.mkdtemp(dir=source.root))
     keys = {}
     for picture in source.pictures:
         word = WORDS[picture.split]
         key = f"{word}/images/{picture.key}" if form == "outer" else f"images/{word}/{picture.key}"
         lines = [yolo_line(source.declared.index(box.label), box) for box in picture.boxes]
-        labels = key.replace("images/", "labels/", 1).removesuffix(".jpg") + ".txt"
+        labels = key.replace("images/", "labels/", 1).rpartition(".")[0] + ".txt"
         put(root, {key: source.path(picture).read_bytes(), **({labels: "\n".join(lines)} if lines else {})})
         keys[key] = picture
     config: dict[str, object] = {"nc": len(source.declared), "names": list(source.declared)}

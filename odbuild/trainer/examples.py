@@ -6,7 +6,7 @@ code, and its map is sorted, so equal pictures give equal bytes.
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, TypeVar
 
@@ -42,7 +42,7 @@ class Example:
     """
 
     key: str
-    encoded: Data
+    encoded: Data = field(repr=False)
     format: str
     width: int
     height: int

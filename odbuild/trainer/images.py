@@ -114,6 +114,8 @@ def inspect(data: Data, *, check: Check) -> ImageInfo:
         return _jpeg(data, check)
     if kind == "png":
         return _png(data, check)
+    if not data:
+        raise _damaged("it is empty")
     raise _unusable(kind)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pictures
-import protowire
 from formats import put, voc_xml, whole
 
 from odbuild.errors import OdbuildError
+from odbuild.strategies import protowire
 from odbuild.trainer import labels, readers, records
 from odbuild.trainer.findings import render
 from odbuild.trainer.mend import mend

@@ -46,7 +46,7 @@ class _Listing:
         names = sorted([*self.files, *self.others, *self.folders])
         if len(names) > MOST_ALIKE:
             return {}
-        return {_stem(name): name for name in names} | {_fold(name): name for name in names}
+        return {_stem(name): name for name in names} | {fold(name): name for name in names}
 
 
 class Files:
@@ -81,7 +81,7 @@ class Files:
             return None
         if name in listing.others or name in listing.folders:
             return self._link_problem(key)
-        near = listing.alike.get(_fold(name)) or listing.alike.get(_stem(name))
+        near = listing.alike.get(fold(name)) or listing.alike.get(_stem(name))
         return _NO_FILE.at(place(key), f"did you mean {quote(near)}?" if near else "")
 
     def _link_problem(self, key: str) -> Finding | None:
@@ -158,10 +158,11 @@ def _inside(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """Return what the names of one file have in common on a disk that does not tell upper from lower case."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _stem(name: str) -> str:
-    folded = _fold(name)
+    folded = fold(name)
     return folded.rpartition(".")[0] or folded

@@ -43,7 +43,7 @@ _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(.*)")
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
 _MARKS = ("difficult", "is_crowd", "group_of")
 
-_KINDS = {
+FEATURES = {
     "image/filename": "bytes",
     "image/source_id": "bytes",
     "image/width": "int64",
@@ -214,14 +214,14 @@ def _picture(records: _Records, shard: str, where: str, offset: int, record: mem
     """Return the picture of a record that begins at that byte of the shard, or why there is none."""
     try:
         features, span = wire.features(record)
-        values = {key: _values(features, key, kind) for key, kind in _KINDS.items()}
+        values = {key: _values(features, key, kind) for key, kind in FEATURES.items()}
         texts = [_decoded(text) for text in values["image/object/class/text"]]
         name = _decoded(next(filter(None, (*values["image/filename"], *values["image/source_id"])), b""))
     except wire.WireError as error:
         return _NO_EXAMPLE.at(where, str(error))
     if span is None:
         return _NO_EXAMPLE.at(where, "it has no one image/encoded with bytes in it")
-    records.unread.update(key for key in features if key.startswith("image/object/") and key not in _KINDS)
+    records.unread.update(key for key in features if key.startswith("image/object/") and key not in FEATURES)
     start, end = span
     key = _key(records, name, where, sniff(bytes(record[start : start + 16])))
     width, height = (next(iter(values[f"image/{side}"]), 0) for side in ("width", "height"))
