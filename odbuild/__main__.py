@@ -547,7 +547,8 @@ def _fraction(word: str) -> float:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    # A name in it may hold what a terminal takes for a command.
+    print(escaped(line, keep="\n"), file=sys.stderr, flush=True)
 
 
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:
@@ -555,8 +556,7 @@ def _interrupt(_signal: int, _frame: Any) -> NoReturn:
 
 
 def _fail(message: str, code: int, *, kind: str = "error: ") -> int:
-    # A name in the message may hold what a terminal takes for a command.
-    _say(f"odbuild: {kind}" + "\n".join(map(escaped, message.split("\n"))))
+    _say(f"odbuild: {kind}{message}")
     return code
 
 
