@@ -247,14 +247,15 @@ def load(path: Path) -> Any:
 
 
 def ends(path: Path) -> str:
-    """Return the first and the last part of a file, enough to tell what it is; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(PEEKED)
-            file.seek(max(len(head), file.seek(0, 2) - PEEKED))
-            return (head + b"\n" + file.read(PEEKED)).decode("utf-8", "replace")
-    except OSError:
-        return ""
+    """Return the first and the last part of a file, enough to tell what it is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(PEEKED)
+        file.seek(max(len(head), file.seek(0, 2) - PEEKED))
+        return (head + b"\n" + file.read(PEEKED)).decode("utf-8", "replace")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
