@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _reader_left()
     except OSError as error:
         return _failed_by_machine(error)
+    except MemoryError:
+        return _fail("memory ran out. --jobs 1 takes the least; else run where there is more.", FAILED)
     except Exception:  # noqa: BLE001  the one place where a bug gets its exit code, traceback and all
         return _bug()
     return code or OK

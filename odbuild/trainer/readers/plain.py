@@ -7,8 +7,8 @@ from pathlib import Path
 from ..errors import OdbuildError
 from ..findings import quote
 
-MOST_BYTES = 1 << 28
-"""Size of a file that is still read whole: millions of lines."""
+MOST_BYTES = 1 << 27
+"""Size of a file that is still read whole: a million lines."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 

@@ -211,6 +211,7 @@ class Document:
 
     def _fail(self, what: str, position: int, code: str = "ANN001") -> NoReturn:
         line, column = self._place(position)
+        what = what.removesuffix(" at")
         near = quote(self._text[max(0, position - SNIPPET) : position + SNIPPET])
         raise UnreadableError(
             f"{self.path} is not valid JSON: {what} at line {line}, column {column + 1}, near {near}. "
