@@ -114,15 +114,13 @@ def test_another_format_is_written_whole_or_not_at_all(
     assert len(list(out.glob("*.jpg"))) == 100
 
 
-@pytest.mark.parametrize("form", ["text", "html", "json"])
+@pytest.mark.parametrize("form", ["html", "json"])
 def test_a_report_is_written_whole_or_not_at_all(
     run: Commands, source: Path, tmp_path: Path, disk: Disk, form: str
 ) -> None:
     disk.resize(1)
     words = ["validate", source, "--output-format", form, "--output"]
     done = run(*words, disk.folder / "report", cwd=tmp_path)
-    if done.code == 1 and not done.told:
-        pytest.skip("the report fits a page")
     assert done.told.startswith(f"odbuild: error: Cannot write {disk.folder}/report: No space left on device.")
     assert not list(disk.folder.iterdir())
 
