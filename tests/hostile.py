@@ -7,9 +7,9 @@ from pathlib import Path
 
 import crc32c
 import pictures
-import protowire
 from formats import voc_xml, yolo_line
 
+from odbuild.strategies import protowire
 from odbuild.trainer.dataset import Box
 
 JPEG = pictures.jpeg(40, 20)

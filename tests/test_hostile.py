@@ -482,7 +482,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "BMP of 3.6 gigapixels": ("bmp", lambda: _bmp(60_000), "IMG106"),
     "BMP without its pixels": ("bmp", lambda: _bmp(13_000), "IMG101"),
     "GIF of 4 gigapixels": ("gif", lambda: _gif(65_535), "IMG106"),
-    "nothing": ("jpg", lambda: b"", "no picture of a known format"),
+    "nothing": ("jpg", lambda: b"", "it is empty"),
 }
 
 

@@ -169,11 +169,11 @@ def alike(keys: Iterable[str]) -> Iterator[Finding]:
     """Find keys that are one file where disks do not tell capitals from small letters."""
     keys = list(keys)
     # There may be a million, whose folded texts would take ten times the memory of their hashes.
-    hashes = array("q", (hash(_fold(key)) for key in keys))
+    hashes = array("q", (hash(fold(key)) for key in keys))
     if len(set(hashes)) == len(hashes):
         return
     for one, other in pairwise(sorted(range(len(keys)), key=hashes.__getitem__)):
-        if hashes[one] == hashes[other] and _fold(keys[one]) == _fold(keys[other]):
+        if hashes[one] == hashes[other] and fold(keys[one]) == fold(keys[other]):
             yield _SAME_NAME.at(place(keys[other]), f"and {quote(keys[one])}")
 
 
