@@ -201,3 +201,18 @@ def test_a_target_that_may_not_be_written_is_named(run: Commands, tmp_path: Path
     assert "Permission denied" in done.told
     assert done.told.count("\n") == 1
     assert not list((tmp_path / "closed").iterdir())
+
+
+# Memory ------------------------------------------------------------------------------------------------------
+
+
+# Another format is made by copying piece by piece, which takes none.
+@pytest.mark.parametrize("words", [COMMANDS["validate"], COMMANDS["convert"], COMMANDS["fix"]])
+def test_memory_that_runs_out_is_one_sentence(run: Commands, tmp_path: Path, words: list[str]) -> None:
+    files = {"a.jpg": pictures.jpeg(seed=1), "b.jpg": pictures.jpeg(seed=2) + bytes(100 << 20)}
+    put(tmp_path / "in", {"_annotations.json": hostile.cloud(*files), "good.jpg": hostile.JPEG, **files})
+    done = run(*words, cwd=tmp_path, megabytes=60)
+    assert (done.code, done.out) == (1, ""), done
+    assert done.told.splitlines()[-1].startswith("odbuild: error: memory ran out.")
+    assert "Traceback" not in done.told
+    assert not (tmp_path / "out").exists()
