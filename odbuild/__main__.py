@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _reader_left()
     except OSError as error:
         return _failed_by_machine(error)
+    except MemoryError:
+        return _fail("memory ran out. --jobs 1 takes the least; else run where there is more.", FAILED)
     except Exception:  # noqa: BLE001  the one place where a bug gets its exit code, traceback and all
         return _bug()
     return code or OK
@@ -547,7 +549,8 @@ def _fraction(word: str) -> float:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    # A name in it may hold what a terminal takes for a command.
+    print(escaped(line, keep="\n"), file=sys.stderr, flush=True)
 
 
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:
@@ -555,8 +558,7 @@ def _interrupt(_signal: int, _frame: Any) -> NoReturn:
 
 
 def _fail(message: str, code: int, *, kind: str = "error: ") -> int:
-    # A name in the message may hold what a terminal takes for a command.
-    _say(f"odbuild: {kind}" + "\n".join(map(escaped, message.split("\n"))))
+    _say(f"odbuild: {kind}{message}")
     return code
 
 

@@ -18,7 +18,7 @@ from .check import Options, Report, check, open_all, recognise
 from .errors import OdbuildError, UsageError
 from .trainer import images, looks, readers
 from .trainer.dataset import Box, Dataset, Picture, all_labels, spelled, without
-from .trainer.findings import Action, Change, Finding, count, place, quote, render
+from .trainer.findings import Action, Change, Finding, Rule, count, place, quote, render
 from .trainer.images import ImageError, ImageInfo
 from .trainer.index import LEDGER
 from .trainer.looks import Look
@@ -148,8 +148,8 @@ def fix(request: Request, say: Say) -> Report:
 
     Raises:
         UsageError: No dataset lies at the path, no writer has that name, or `out` is not free.
-        OdbuildError: Mending would take a guess at every box, nothing is left to train on, or the copy cannot be
-            written.
+        OdbuildError: Mending would take a guess at every box, nothing is left to train on, a picture cannot be
+            read, or the copy cannot be written.
     """
     if recognise(request.dataset, request.options) not in ("dataset", "records"):
         raise UsageError(f"{request.dataset} is no dataset, and nothing else is mended. Leave --fix out.")
@@ -251,8 +251,14 @@ def _merged(work: _Work) -> Mapping[str, str]:
 
 
 def _copied(work: _Work, origin: Picture, picture: Picture) -> Iterator[_Copy]:
-    """Yield what becomes of a picture whose boxes are mended, or nothing where it is left out."""
+    """Yield what becomes of a picture whose boxes are mended, or nothing where it is left out.
+
+    Raises:
+        OdbuildError: Its file could not be read, so nobody knows whether it has to be left out.
+    """
     seen, booked = work.data.images[origin.key], len(work.ledger)
+    if seen.problem is not None and seen.problem.code == "IMG101" and not seen.digest:
+        raise _unread(work.data.source.path(origin), seen.problem)
     try:
         way, kind, info, size = _made(work, origin, seen)
         size = _size(work, origin, way, info, size)
@@ -419,7 +425,10 @@ def _bring(work: _Work, copy: _Copy, target: Path) -> None:
         OdbuildError: The source's file is not what it was.
     """
     path = work.data.source.path(copy.origin)
-    data = looks.read(path, copy.origin.span)
+    try:
+        data = looks.read(path, copy.origin.span)
+    except ImageError as error:
+        raise _unread(path, error) from error
     if hashlib.sha256(data).hexdigest() != copy.digest:
         raise OdbuildError(f"{path} changed while it was mended. Run again.")
     if copy.way == "untagged":
@@ -427,6 +436,10 @@ def _bring(work: _Work, copy: _Copy, target: Path) -> None:
     elif copy.way == "encoded":
         data = bytes(_prepared(work, copy.origin).data)
     target.write_bytes(data)
+
+
+def _unread(path: Path, why: Rule | ImageError) -> OdbuildError:
+    return OdbuildError(f"{path}: {why.message}, so nothing was written. To go on, {why.fix}.")
 
 
 def _told(

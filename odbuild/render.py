@@ -1,6 +1,5 @@
 """Render the two scripts of a bundle, literals and calls, never logic; and the page of a report."""
 
-import json
 import shlex
 from base64 import b64encode
 from functools import cache
@@ -12,7 +11,7 @@ from markupsafe import Markup
 
 from . import __version__
 from .resources import templates
-from .trainer.findings import LONGEST
+from .trainer.findings import LONGEST, escaped
 from .trainer.recipe import Recipe
 
 
@@ -67,9 +66,7 @@ def _hash(text: str) -> str:
 
 def _visible(value: Any) -> Any:
     """Return a text with what cannot be seen, or reorders what is seen, as escapes; other values as they are."""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
-        return value
-    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in value)
+    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _short(text: str, most: int = LONGEST) -> str:

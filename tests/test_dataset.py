@@ -272,6 +272,7 @@ def test_links_may_not_leave_the_folder(tmp_path: Path) -> None:
     refused = {it.where: it.value for it in found if it.code == "ANN005"}
     assert refused == {
         'annotations["file.jpg"]': "leads out of the folder by a link",
+        'annotations["folder/secret.jpg"]': "leads out of the folder by a link",
         'annotations["pipe.jpg"]': "is no regular file",
     }
     assert _lines(data)["dropped picture"] == 4

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -119,3 +120,35 @@ def test_large_and_many_records_come_through(tmp_path: Path) -> None:
     shard = _write(tmp_path, *written)
     assert list(records.read(shard.path)) == written
     records.verify(shard)
+
+
+def test_what_was_added_before_the_last_turn_may_be_overwritten_after_the_next(tmp_path: Path) -> None:
+    buffers = [bytearray(300_000), bytearray(300_000)]
+    written = [bytes([number]) * 100_000 for number in range(90)]
+    with records.Writer(tmp_path / "x.record") as writer:
+        for number, record in enumerate(written):
+            at = 100_000 * (number % 3)
+            if not at:
+                writer.turn()
+            buffer = buffers[number // 3 % 2]
+            buffer[at : at + 100_000] = record
+            writer.add([memoryview(buffer)[at : at + 100_000]])
+        shard = writer.shard()
+    assert list(records.read(shard.path)) == written
+    records.verify(shard)
+
+
+def test_a_disk_that_is_full_is_told_by_the_next_turn_or_at_the_end(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    with records.Writer(tmp_path / "x.record") as writer:
+        file = os.open(full, os.O_RDWR)
+        os.dup2(file, writer._file)
+        os.close(file)
+        writer.add([bytes(2 * records.BLOCK)])
+        writer.turn()
+        with pytest.raises(OSError, match="No space left"):
+            writer.turn()
+        with pytest.raises(OSError, match="No space left"):
+            writer.shard()

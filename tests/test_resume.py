@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -24,15 +26,6 @@ from odbuild.trainer.policies import Policies
 
 EACH = Policies(shard_bytes=1)
 """A shard for each picture."""
-
-RUN = """
-import sys
-from pathlib import Path
-from odbuild.trainer.convert import convert
-from odbuild.trainer.policies import Policies
-print("begun", flush=True)
-convert(Path(sys.argv[1]), Path(sys.argv[2]), Policies(shard_bytes=1), lambda line: None, processes=2)
-"""
 
 
 def _source(folder: Path, count: int = 8) -> Path:
@@ -205,38 +198,41 @@ def test_the_account_takes_its_name_last(tmp_path: Path, counting: Counting) -> 
     assert len(list(work.glob(f"*{shard.ACCOUNT}"))) == len(list((work / "out").iterdir())) == 3
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_at_any_point_it_ends_in_the_same_bytes(tmp_path: Path, kills: int) -> None:
     dice = random.Random(kills)  # noqa: S311  chance is enough
     source = _source(tmp_path / "in", 40)
+    whole, out, work = tmp_path / "whole", tmp_path / "out", tmp_path / ".out.partial"
     began = time.monotonic()
-    assert _run(source, tmp_path / "whole").wait() == 0
+    assert _run(source, whole).wait() == 0
     longest = time.monotonic() - began
-    whole, out = _contents(tmp_path / "whole"), tmp_path / "out"
+    expected, seen = _contents(whole), Counter[str]()
     for _ in range(kills):
         run = _run(source, out)
-        time.sleep(dice.uniform(0, longest / 3))
+        # Over the whole of an undisturbed run, its start and its end included.
+        time.sleep(dice.uniform(0, 1.1 * longest))
         # Either the process alone, whose helpers must see it themselves, or all of them.
         dice.choice([os.kill, os.killpg])(run.pid, signal.SIGKILL)
         run.wait()
+        seen["finished" if out.exists() else "resumable" if work.exists() else "not begun"] += 1
+        assert {path.name for path in tmp_path.iterdir()} <= {"in", "whole", "cache", out.name, work.name}
         if out.exists():
-            assert _contents(out) == whole
-            _clear(out)
+            assert _contents(out) == expected
+            shutil.rmtree(out)
+        elif dice.random() < 0.3:
+            assert _run(source, out).wait() == 0
+            assert _contents(out) == expected
+            shutil.rmtree(out)
     assert _run(source, out).wait() == 0
-    assert _contents(out) == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
+    assert _contents(out) == expected
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "whole", "cache"}
+    if kills > 50:
+        assert min(seen[state] for state in ("finished", "resumable", "not begun")) > 0, seen
 
 
-def _run(source: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", RUN, str(source), str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stdout is not None
-    with process.stdout as told:
-        assert told.readline() == "begun\n"
-    return process
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+def _run(source: Path, out: Path) -> subprocess.Popen[bytes]:
+    """Start the very command, in a process group of its own."""
+    command = [sys.executable, "-m", "odbuild", "convert", str(source), str(out), "--jobs=2", "--shard-bytes=1"]
+    environment = {**os.environ, "ODBUILD_CACHE": str(out.parent / "cache")}
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)

@@ -64,7 +64,7 @@ def test_names_that_are_one_on_some_disks_are_told(tmp_path: Path, one: str, oth
     lines = ["filename,class,xmin,ymin,xmax,ymax", *(f"{key},cat,5,5,30,10" for key in (one, other, "b.jpg"))]
     put(tmp_path, {"x.csv": "\n".join(lines), one: pictures.jpeg(40), other: pictures.jpeg(50)})
     found = [it for it in _checked(Case(paths=(tmp_path,))).findings if it.code == "ANN005"]
-    assert [(it.severity, it.where, it.value) for it in found] == [("warning", place(other), f"like {quote(one)}")]
+    assert [(it.severity, it.where, it.value) for it in found] == [("error", place(other), f"and {quote(one)}")]
 
 
 @pytest.mark.parametrize("kind", SOUND)

@@ -276,7 +276,9 @@ def test_labels_that_are_no_text_lose_their_picture(tmp_path: Path) -> None:
         ("|\n names:\nnames: b", "not valid YAML"),
         ("a: 1\nnames: !!python/object/apply:os.system [echo]\ntrain: nowhere", "nothing of it is here"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [cat]\ntrain: [*b, *b]", "neither a text nor a list of texts"),
-        ("names: [a]\n" + "#" * (1 << 20), "larger than 1,048,576 bytes"),
+        ("names: [a]\n" + "#" * (1 << 18), "larger than 262,144 bytes"),
+        ("names: [a]\ntrain: " + "a/" * 100_000, "nothing of it is here"),
+        ("names: [a]\ntrain: [" + "a, " * 1000 + "a]", 'names "a", "a", "a", ..., but'),
     ],
 )
 def test_broken_and_hostile_configs_end_in_one_sentence(tmp_path: Path, config: str, message: str) -> None:

@@ -7,7 +7,7 @@ from odbuild.trainer import findings
 def render(report: Report) -> str:
     """Return the report as lines of text, newline at the end."""
     parts = [_subject(subject) for subject in report.subjects]
-    return "\n\n".join((*parts, _summary(report))) + "\n"
+    return findings.escaped("\n\n".join((*parts, _summary(report))) + "\n", keep="\n")
 
 
 def _subject(subject: Subject) -> str:

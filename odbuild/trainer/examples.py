@@ -60,19 +60,21 @@ class Feature:
         count: `one` value for the picture, one value for `each` box, or the same for `marked` boxes only: left out
             where no box of the picture has the mark.
         values: takes them from an example.
+        frequent: whether the same values come again and again, so that their bytes are kept; a tuple then.
     """
 
     key: str
     kind: Kind
     count: Literal["one", "each", "marked"]
     values: Callable[[Example], Values]
+    frequent: bool = False
 
 
 FEATURES = (
     Feature(key="image/encoded", kind="bytes", count="one", values=lambda it: (bytes(it.encoded),)),
     Feature(key="image/filename", kind="bytes", count="one", values=lambda it: (it.key.encode(),)),
-    Feature(key="image/format", kind="bytes", count="one", values=lambda it: (it.format.encode(),)),
-    Feature(key="image/height", kind="int", count="one", values=lambda it: (it.height,)),
+    Feature(key="image/format", kind="bytes", count="one", values=lambda it: (it.format.encode(),), frequent=True),
+    Feature(key="image/height", kind="int", count="one", values=lambda it: (it.height,), frequent=True),
     Feature(
         key="image/object/bbox/xmax", kind="float", count="each", values=lambda it: [b.xmax for b in it.boxes]
     ),
@@ -85,12 +87,13 @@ FEATURES = (
     Feature(
         key="image/object/bbox/ymin", kind="float", count="each", values=lambda it: [b.ymin for b in it.boxes]
     ),
-    Feature(key="image/object/class/label", kind="int", count="each", values=lambda it: it.ids),
+    Feature(key="image/object/class/label", kind="int", count="each", values=lambda it: it.ids, frequent=True),
     Feature(
         key="image/object/class/text",
         kind="bytes",
         count="each",
-        values=lambda it: [b.label.encode() for b in it.boxes],
+        values=lambda it: tuple([b.label.encode() for b in it.boxes]),
+        frequent=True,
     ),
     Feature(
         key="image/object/difficult",
@@ -102,7 +105,7 @@ FEATURES = (
         key="image/object/is_crowd", kind="int", count="marked", values=lambda it: [int(b.crowd) for b in it.boxes]
     ),
     Feature(key="image/source_id", kind="bytes", count="one", values=lambda it: (it.key.encode(),)),
-    Feature(key="image/width", kind="int", count="one", values=lambda it: (it.width,)),
+    Feature(key="image/width", kind="int", count="one", values=lambda it: (it.width,), frequent=True),
 )
 """Every feature of a record, sorted by key as deterministic serialisation has them."""
 
@@ -198,8 +201,13 @@ def _entry(feature: Feature, example: Example) -> bytes:
     values = feature.values(example)
     if feature.count == "marked" and not any(values):
         return b""
-    payload = _PAYLOADS[feature.kind](values)
-    return _lead(feature.key, feature.kind, len(payload)) + payload
+    return (_known if feature.frequent else _known.__wrapped__)(feature.key, feature.kind, values)
+
+
+@lru_cache(maxsize=4096)
+def _known(key: str, kind: Kind, values: Values) -> bytes:
+    payload = _PAYLOADS[kind](values)
+    return _lead(key, kind, len(payload)) + payload
 
 
 def _bytes_list(values: Values) -> bytes:

@@ -131,9 +131,16 @@ def quote(text: str) -> str:
     return escaped(json.dumps(text, ensure_ascii=False))
 
 
-def escaped(text: str) -> str:
-    """Return the text with what is not printed, such as control characters, as escapes; safe for a terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+def escaped(text: str, keep: str = "") -> str:
+    """Return the text with what is not printed, such as control characters, as escapes; safe for a terminal.
+
+    Args:
+        text: perhaps with names from somebody's files.
+        keep: characters that stay as they are, such as the ends of lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else json.dumps(c)[1:-1] for c in text)
 
 
 class Tally:

@@ -24,6 +24,9 @@ MOST_SIDE = 65500
 MOST_SCANS = 500
 """More scans than that serve to keep a decoder busy; encoders write about ten."""
 
+MOST_FILL = 1 << 20
+"""More bytes between two segments than that serve to keep a decoder busy; encoders write hardly any."""
+
 MOST_BLOCKS = 10
 """Most blocks of 8 x 8 samples in a unit of an interleaved scan, by the standard."""
 
@@ -185,6 +188,8 @@ def _next_marker(state: _State, at: int) -> int:
     found = _MARKER.search(state.view, at)
     if found is None:
         raise JpegError("it is cut short: the end mark is missing")
+    if found.start() - at > MOST_FILL:
+        raise JpegError(f"{found.start() - at:,} bytes lie between its segments at byte {at}")
     if bytes(state.view[at : found.start()]).strip(b"\xff"):
         state.tolerate("stray bytes between its segments", at, found.start())
     return found.start()
@@ -416,7 +421,7 @@ def _sound(spec: bytes, *, dc: bool) -> bool:
 
 def _pixels(state: _State, frame: _Frame, components: list[_Component], start: int) -> int:
     """Return where the marker after the coded pixels stands; restart markers and stuffed bytes belong to them."""
-    marks = b""
+    marks = bytearray()
     after = start
     for found in _MARKER.finditer(state.view, start):
         if found[1] not in _RESTARTS:
@@ -428,7 +433,7 @@ def _pixels(state: _State, frame: _Frame, components: list[_Component], start: i
     end = found.start()
     if marks and after == end:
         # One more at the very end does no harm.
-        marks = marks[:-1]
+        del marks[-1:]
     if marks or state.interval:
         expected = (_units(frame, components) - 1) // state.interval if state.interval else 0
         if marks != (_RESTARTS * (expected // 8 + 1))[:expected]:

@@ -119,18 +119,25 @@ def read(path: str | Path, span: Span | None) -> bytes:
     """Return the bytes of a picture: all of its file, or where they lie in it.
 
     Raises:
-        ImageError: the file is too large or cannot be read.
+        ImageError: the file is too large, cannot be read, or changes meanwhile.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - paths as objects take a fifth of the time
-            length = os.fstat(file.fileno()).st_size if span is None else span.length
+            before = os.fstat(file.fileno())
+            length = before.st_size if span is None else span.length
             if length > MOST_BYTES:
                 raise images.ImageError("IMG106", f"the file is larger than {MOST_BYTES:,} bytes", "shrink it")
             file.seek(0 if span is None else span.offset)
-            return file.read(length)
+            data = file.read(length)
+            after = os.fstat(file.fileno())
     except OSError as error:
         why = f"the file cannot be read: {error.strerror}"
         raise images.ImageError("IMG101", why, "make it readable") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise images.ImageError(
+            "IMG101", "the file changed while it was read", "run again when nothing writes to it"
+        )
+    return data
 
 
 def _rule(error: images.ImageError) -> Rule:

@@ -147,7 +147,7 @@ def attempt(task: Task, name: str, tell: Tell) -> Exception | None:
         task(name, tell)
     except ConnectionError:
         raise
-    except (OdbuildError, OSError) as error:
+    except (OdbuildError, OSError, MemoryError) as error:
         return error
     except Exception:  # noqa: BLE001  a bug, to be told as one where the program ends
         import traceback

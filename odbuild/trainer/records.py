@@ -54,8 +54,9 @@ class Writer:
     Records are gathered and written together: a system call that brings a megabyte costs two thirds of what ten
     cost that bring a tenth, as the page cache takes it in large pieces.
 
-    The digest is a third of the work where pictures pass unchanged. A thread makes it, which reads behind the
-    writer what still lies in the page cache: it hashes large blocks, so it hardly ever asks for the interpreter.
+    Where pictures pass unchanged, writing and the digest are most of the work. A thread each does them, the
+    second by reading behind the first what still lies in the page cache: both work on large blocks, so they hardly
+    ever ask for the interpreter.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,11 +64,15 @@ class Writer:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self._count = self._bytes = self._waiting = 0
         self._pieces: list[Data] = []
+        self._blocks: SimpleQueue[tuple[list[Data], int] | None] = SimpleQueue()
         self._written: SimpleQueue[int | None] = SimpleQueue()
+        self._done: SimpleQueue[None] = SimpleQueue()
+        self._given = self._finished = self._turned = 0
         self._digest = hashlib.sha256()
-        self._failure: OSError | None = None
-        self._thread = threading.Thread(target=self._follow)
-        self._thread.start()
+        self._failure: Exception | None = None
+        self._threads = [threading.Thread(target=work) for work in (self._pour, self._follow)]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -79,34 +84,70 @@ class Writer:
     def add(self, pieces: Sequence[Data]) -> None:
         """Append a record that is given in pieces, as `examples.pieces` gives it.
 
-        None of them is copied: they must stay as they are until the next `flush`.
+        None of them is copied: they must stay as they are until the second `turn` from now.
         """
         framed = frame(pieces)
         self._count += 1
         self._waiting += sum(map(len, framed))
         self._pieces += framed
         if self._waiting >= BLOCK or len(self._pieces) >= MOST_PIECES:
-            self.flush()
+            self._hand_over()
 
-    def flush(self) -> None:
-        """Write what was gathered."""
-        if self._pieces:
-            _write(self._file, self._pieces, self._waiting)
-            self._bytes += self._waiting
-            self._written.put(self._bytes)
-            self._pieces, self._waiting = [], 0
+    def turn(self) -> None:
+        """Return when all is written that was added before the last turn, so that its memory is free.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self._hand_over()
+        while self._finished < self._turned:
+            self._done.get()
+            self._finished += 1
+        self._turned = self._given
+        self._raise()
 
     def shard(self) -> Shard:
-        """Return what was written, once all is; still in the `with`."""
-        self.flush()
+        """Return what was written, once all is; still in the `with`.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self._hand_over()
         self._join()
-        if self._failure:
-            raise self._failure
+        self._raise()
         return Shard(path=self._path, count=self._count, bytes=self._bytes, sha256=self._digest.hexdigest())
 
+    def _hand_over(self) -> None:
+        """Let what was gathered be written."""
+        if self._pieces:
+            self._blocks.put((self._pieces, self._waiting))
+            self._bytes += self._waiting
+            self._given += 1
+            self._pieces, self._waiting = [], 0
+
+    def _raise(self) -> None:
+        if self._failure:
+            raise self._failure
+
     def _join(self) -> None:
+        self._blocks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _pour(self) -> None:
+        """Write block after block until there is no more to come; none behind one that could not be written."""
+        done = 0
+        while (block := self._blocks.get()) is not None:
+            pieces, size = block
+            try:
+                if not self._failure:
+                    _write(self._file, pieces, size)
+                    done += size
+                    self._written.put(done)
+            except Exception as error:  # noqa: BLE001  whoever waits for this thread raises it
+                self._failure = error
+            self._done.put(None)
         self._written.put(None)
-        self._thread.join()
 
     def _follow(self) -> None:
         """Hash the file as far as it is known to be written, until there is no more to come."""

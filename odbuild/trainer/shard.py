@@ -104,7 +104,7 @@ def make(name: str, tell: Callable[[int], None], *, root: str, work: Path, verdi
     known = _verdicts(verdicts) if verdicts and job.policies.check == "decode" else None
     unfinished = _unfinished(job, work)
     with records.Writer(unfinished) as writer:
-        reader = Reader(root, writer.flush)
+        reader = Reader(root, writer.turn)
         for picture, source in job.pictures():
             try:
                 _add(picture, _prepared(reader.read(source), job.policies, known), job, account, writer)

@@ -110,13 +110,16 @@ def broken(error: ImageError) -> Rule:
 
 
 class Reader:
-    """Reads pictures one behind the other into one buffer, which is begun again when it is full."""
+    """Reads pictures one behind the other into two buffers, one begun again when the other is full."""
 
     def __init__(self, root: str, again: Callable[[], None] = lambda: None) -> None:
-        """Take the dataset's folder, and what is to be called before pictures that were read are overwritten."""
+        """Take the dataset's folder, and what is to be called when a buffer is full.
+
+        What was read before it was called last is overwritten when it returns.
+        """
         self._root = f"{root}/"
         self._again = again
-        self._buffer = memoryview(bytearray(BUFFER))
+        self._buffer, self._other = (memoryview(bytearray(BUFFER)) for _ in range(2))
         self._at = 0
 
     def read(self, source: Source) -> memoryview:
@@ -146,6 +149,7 @@ class Reader:
     def _room(self, length: int) -> memoryview:
         if self._at + length > len(self._buffer):
             self._again()
+            self._buffer, self._other = self._other, self._buffer
             self._at = 0
             if length > len(self._buffer):
                 self._buffer = memoryview(bytearray(length))

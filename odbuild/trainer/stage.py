@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from .errors import OdbuildError
+from .findings import escaped
 
 BUG = 70
 INTERRUPTED = 130
@@ -45,5 +46,5 @@ def _bug() -> int:
 
 
 def _tell(message: str, code: int) -> int:
-    print(f"odbuild: error: {message}", file=sys.stderr, flush=True)
+    print(escaped(f"odbuild: error: {message}", keep="\n"), file=sys.stderr, flush=True)
     return code

@@ -73,7 +73,7 @@ def _document(dataset: Dataset, pictures: Sequence[Picture], ids: Mapping[str, i
 def _size(dataset: Dataset, picture: Picture) -> tuple[int, int]:
     """Return width and height in pixels, as recorded or as the picture's header has them."""
     path = dataset.path(picture)
-    size = picture.size or (size_of(path) if picture.span is None else _size_within(path, picture.span))
+    size = picture.size or _stored(path, picture.span)
     if size is None:
         raise OdbuildError(
             f"The size of {place(picture.key)} in {path} is not known, and COCO needs it. Replace the picture."
@@ -81,10 +81,12 @@ def _size(dataset: Dataset, picture: Picture) -> tuple[int, int]:
     return size
 
 
-def _size_within(shard: Path, span: Span) -> tuple[int, int] | None:
+def _stored(path: Path, span: Span | None) -> tuple[int, int] | None:
     try:
-        with shard.open("rb") as file:
+        with path.open("rb") as file:
+            if span is None:
+                return size_of(file)
             file.seek(span.offset)
             return size_of(io.BytesIO(file.read(span.length)))
-    except OSError:
-        return None
+    except OSError as error:
+        raise OdbuildError(f"{path} cannot be read: {error.strerror}.") from error

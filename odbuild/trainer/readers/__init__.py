@@ -51,16 +51,19 @@ def locate(folder: Path, named: str | None = None) -> tuple[Path, str]:
     if not folder.is_dir():
         what = "is a file; unpack it and name the folder" if folder.exists() else "does not exist"
         raise OdbuildError(f"The dataset folder {folder} {what}.")
+    unread: list[OSError] = []
     try:
         for places in _places(folder):
-            found = {place: names for place in places if (names := _formats(place, named))}
+            found = {place: names for place in places if (names := _formats(place, named, unread))}
             if len(found) > 1:
                 several = ", ".join(place.name for place in found)
                 raise OdbuildError(f"{folder} holds several datasets ({several}); name one of these folders.")
             for place, formats in found.items():
                 return place, _sole(place, formats)
+        if unread:
+            raise unread[0]
     except OSError as error:
-        raise OdbuildError(f"The dataset folder {folder} cannot be read: {error.strerror}.") from error
+        raise OdbuildError(f"{error.filename or folder} cannot be read: {error.strerror}.") from error
     wanted = "\n".join(f"  {name}: {READERS[name].HOLDS}" for name in ([named] if named else READERS))
     raise OdbuildError(
         f"{folder} holds no annotations that are known: there {_lies(folder)}. "
@@ -68,9 +71,16 @@ def locate(folder: Path, named: str | None = None) -> tuple[Path, str]:
     )
 
 
-def _formats(place: Path, named: str | None) -> list[str]:
-    """Return the formats that are recognised in a folder, or the named one if it is."""
-    return [name for name in ([named] if named else READERS) if READERS[name].recognise(place)]
+def _formats(place: Path, named: str | None, unread: list[OSError]) -> list[str]:
+    """Return the formats that are recognised in a folder, or the named one if it is; add what was not readable."""
+    formats = []
+    for name in [named] if named else READERS:
+        try:
+            if READERS[name].recognise(place):
+                formats.append(name)
+        except OSError as error:
+            unread.append(error)
+    return formats
 
 
 def _sole(place: Path, formats: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from .reading import (
     is_fraction,
     note_background,
     note_mark,
+    require_inside,
     usable_edge,
     usable_file,
     usable_label,
@@ -68,6 +69,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
         OdbuildError: the file cannot be read as Cloud Annotations v1 at all.
     """
     reading = begin(root)
+    require_inside(reading, NAME)
     reading.sources.append(NAME)
     head = _Head()
     with strict.opened(root / NAME) as document:

@@ -19,7 +19,17 @@ from ..findings import Finding, Rule, place, quote
 from ..packed import pack
 from . import strict
 from .files import folders
-from .reading import PIXELS_ABOVE, PIXELS_BELOW, Reading, begin, dropped, finish, note_background, usable_file
+from .reading import (
+    PIXELS_ABOVE,
+    PIXELS_BELOW,
+    Reading,
+    begin,
+    dropped,
+    finish,
+    note_background,
+    require_inside,
+    usable_file,
+)
 from .sizes import size_of
 from .strict import kind, shown
 
@@ -225,6 +235,7 @@ def _parse(reading: Reading, source: str) -> _File:
     file = _File(source=source)
     take = {"categories": _take_category, "images": _take_image, "annotations": _take_annotation}
     missing = list(take)
+    require_inside(reading, source)
     path = reading.root / source
     with strict.opened(path) as document:
         if document.peek() != "{":

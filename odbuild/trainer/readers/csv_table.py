@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import count, groupby
 from pathlib import Path
+from typing import IO
 
 from ..dataset import Box, Dataset, Picture
 from ..errors import OdbuildError
@@ -28,6 +29,9 @@ HOLDS = f"a table (.csv) with the columns {', '.join(COLUMNS)}"
 """What a folder of this format holds, for messages."""
 
 _DELIMITERS = ",;\t"
+
+_LONGEST = 1 << 20
+"""Bytes of a line from which on it is not read; one of a table of boxes has some hundred."""
 
 _PEEK = 1 << 16
 """Bytes in which the first line of a table ends."""
@@ -72,6 +76,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
         OdbuildError: a table cannot be read.
     """
     reading = begin(root)
+    reading.findings += filter(None, map(reading.files.problem, _keys(reading.files)))
     numbers = count()
     rows = pack(row for table in _tables(reading.files) for row in _rows(reading, table, numbers)).by_key()
     named: set[str] = set()
@@ -86,13 +91,19 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
 
 def _tables(files: Files) -> Iterator[_Table]:
     """Yield the tables of boxes that lie where they lie by custom."""
+    for key in _keys(files):
+        table = _table(files.root, key) if files.problem(key) is None else None
+        if table is not None:
+            yield table
+
+
+def _keys(files: Files) -> Iterator[str]:
+    """Yield the files that are named as tables are, links out of the folder among them."""
     for home in layout.homes(files.root):
         for name in sorted(files.names(home)):
             key = layout.join(home, name)
-            if name.lower().endswith((".csv", ".tsv")) and files.problem(key) is None:
-                table = _table(files.root, key)
-                if table is not None:
-                    yield table
+            if name.lower().endswith((".csv", ".tsv")) and (files.root / key).is_file():
+                yield key
 
 
 def _table(root: Path, file: str) -> _Table | None:
@@ -149,7 +160,7 @@ def _lines(reading: Reading, table: _Table) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of its last line and the cells of each row below the head that holds any."""
     path = reading.root / table.file
     with path.open("rb") as file:
-        rows = csv.reader((line.decode("utf-8-sig") for line in file), delimiter=table.delimiter, strict=True)
+        rows = csv.reader(_decoded(file), delimiter=table.delimiter, strict=True)
         try:
             next(rows)
             yield from ((rows.line_num, row) for row in rows if any(row))
@@ -157,6 +168,13 @@ def _lines(reading: Reading, table: _Table) -> Iterator[tuple[int, list[str]]]:
             reading.findings.append(_BROKEN.at(spot(table.file, rows.line_num), str(error)))
         except UnicodeDecodeError as error:
             raise OdbuildError(f"{path} is not UTF-8 in line {rows.line_num + 1}. Save it as UTF-8.") from error
+
+
+def _decoded(file: IO[bytes]) -> Iterator[str]:
+    while line := file.readline(_LONGEST):
+        if len(line) == _LONGEST:
+            raise csv.Error(f"the line is longer than {_LONGEST:,} bytes")
+        yield line.decode("utf-8-sig")
 
 
 def _folders(root: Path, file: str) -> list[str]:

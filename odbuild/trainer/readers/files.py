@@ -3,9 +3,10 @@
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 from ..errors import OdbuildError
@@ -22,6 +23,13 @@ _NO_FILE = Rule(
     "there is no file for a picture, so it was left out",
     "put the file there, or delete it from the annotations",
 )
+_LINKED = "leads out of the folder by a link"
+_SAME_NAME = Rule(
+    "ANN005",
+    "error",
+    "the names of two pictures differ in case alone, and are one file on the disks of Macs and Windows",
+    "rename one of them",
+)
 _ODD_KEY = Rule(
     "ANN005",
     "error",
@@ -31,14 +39,20 @@ _ODD_KEY = Rule(
 
 
 class _Listing:
-    """One folder: the plain files, and the other names, in it."""
+    """One folder: the plain files, and the other names, in it, nothing where it lies outside."""
 
     def __init__(
-        self, files: Collection[str] = (), others: Collection[str] = (), folders: Collection[str] = ()
+        self,
+        files: Collection[str] = (),
+        others: Collection[str] = (),
+        folders: Collection[str] = (),
+        *,
+        outside: bool = False,
     ) -> None:
         self.files = frozenset(files)
         self.others = frozenset(others)
         self.folders = frozenset(folders)
+        self.outside = outside
 
     @cached_property
     def alike(self) -> Mapping[str, str]:
@@ -79,6 +93,8 @@ class Files:
         listing = self._listing(folder)
         if name in listing.files:
             return None
+        if listing.outside:
+            return _ODD_KEY.at(place(key), _LINKED)
         if name in listing.others or name in listing.folders:
             return self._link_problem(key)
         near = listing.alike.get(fold(name)) or listing.alike.get(_stem(name))
@@ -88,7 +104,7 @@ class Files:
         """Return what keeps a link, or what is neither a link nor a plain file, from being read."""
         path = self.root / key
         if not _inside(os.path.realpath(path), self._real):
-            return _ODD_KEY.at(place(key), "leads out of the folder by a link")
+            return _ODD_KEY.at(place(key), _LINKED)
         if not path.exists():
             return _NO_FILE.at(place(key))
         return None if path.is_file() else _ODD_KEY.at(place(key), "is no regular file")
@@ -105,21 +121,27 @@ class Files:
         return chain(listing.files, listing.others, listing.folders)
 
     def _listing(self, folder: str) -> _Listing:
-        """Return what lies in a folder of the dataset: nothing where it is missing, misspelt or outside."""
+        """Return what lies in a folder of the dataset: nothing where it is missing, misspelt or outside.
+
+        It is proven from the root on, so that the case of its name is exact at every level.
+        """
         found = self._listings.get(folder)
-        if found is None:
-            found = self._listings[folder] = self._look(folder)
+        if found is not None:
+            return found
+        found = self._listings[""] = self._listings.get("") or self._look("")
+        for part in re.finditer("[^/]+", folder):
+            if part[0] not in found.folders and part[0] not in found.others:
+                return _Listing(outside=found.outside)
+            here = folder[: part.end()]
+            found = self._listings[here] = self._listings.get(here) or self._look(here)
         return found
 
     def _look(self, folder: str) -> _Listing:
-        """List a folder once its own name is proven the same way, so that its case is exact at every level."""
-        parent, _, name = folder.rpartition("/")
-        if folder:
-            above = self._listing(parent)
-            if name not in above.folders and name not in above.others:
-                return _Listing()
+        """List a folder that is there, if it is one."""
         path = self.root / folder
-        if not _inside(os.path.realpath(path), self._real) or not path.is_dir():
+        if not _inside(os.path.realpath(path), self._real):
+            return _Listing(outside=True)
+        if not path.is_dir():
             return _Listing()
         files: list[str] = []
         others: list[str] = []
@@ -141,6 +163,18 @@ def folders(root: Path) -> list[str]:
     with os.scandir(root) as entries:
         names = [entry.name for entry in entries if entry.is_symlink() or entry.is_dir(follow_symlinks=False)]
     return sorted(name for name in names if (root / name).is_dir())
+
+
+def alike(keys: Iterable[str]) -> Iterator[Finding]:
+    """Find keys that are one file where disks do not tell capitals from small letters."""
+    keys = list(keys)
+    # There may be a million, whose folded texts would take ten times the memory of their hashes.
+    hashes = array("q", (hash(fold(key)) for key in keys))
+    if len(set(hashes)) == len(hashes):
+        return
+    for one, other in pairwise(sorted(range(len(keys)), key=hashes.__getitem__)):
+        if hashes[one] == hashes[other] and fold(keys[one]) == fold(keys[other]):
+            yield _SAME_NAME.at(place(keys[other]), f"and {quote(keys[one])}")
 
 
 def odd_key(key: str) -> str:

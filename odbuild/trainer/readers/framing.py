@@ -13,8 +13,8 @@ _MASK_DELTA = 0xA282EAD8
 
 _GZIP = b"\x1f\x8b"
 
-_MOST = 1 << 31
-"""Bytes that a message of protobuf, and so an example, stays below."""
+_MOST = (1 << 29) + (1 << 20)
+"""Bytes of a record that is still read, as all of it must be held: the largest picture, and its boxes."""
 
 
 def begins(path: Path) -> bool:
@@ -65,8 +65,8 @@ def _problem(header: bytes, length: int, left: int, *, first: bool) -> str:
         return "this is no TFRecord" if first else "the checksum of its length is wrong"
     if length > left - _HEADER.size - _CRC.size:
         return f"{length} bytes are announced, but the file is cut"
-    if length >= _MOST:
-        return f"{length} bytes are more than an example may have"
+    if length > _MOST:
+        return f"{length} bytes are more than an example may have, {_MOST}"
     return ""
 
 

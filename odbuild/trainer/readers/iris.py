@@ -19,6 +19,7 @@ from .reading import (
     finish,
     note_background,
     note_mark,
+    require_inside,
     usable_edge,
     usable_file,
     usable_label,
@@ -65,6 +66,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
         OdbuildError: the file cannot be read as Cloud Annotations v2 at all.
     """
     reading = begin(root)
+    require_inside(reading, NAME)
     reading.sources.append(NAME)
     project = _project(root / NAME)
     pictures = [picture for key in sorted(project.images) for picture in _pictures(reading, project, key)]

@@ -7,17 +7,22 @@ from pathlib import Path
 from ..errors import OdbuildError
 from ..findings import quote
 
-MOST_BYTES = 1 << 28
-"""Size of a file that is still read whole: millions of lines."""
+MOST_BYTES = 1 << 27
+"""Size of a file that is still read whole: a million lines."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+class TextError(OdbuildError):
+    """A file can be read, but does not hold the text of annotations."""
 
 
 def text(path: Path, most: int = MOST_BYTES) -> str:
     """Return a file's text, in UTF-8 with or without byte order mark, of so many bytes at most.
 
     Raises:
-        OdbuildError: it cannot be read, is too large, or no UTF-8.
+        OdbuildError: it cannot be read.
+        TextError: it is too large, or no UTF-8.
     """
     try:
         with path.open("rb") as file:
@@ -25,11 +30,11 @@ def text(path: Path, most: int = MOST_BYTES) -> str:
     except OSError as error:
         raise OdbuildError(f"{path} cannot be read: {error.strerror}.") from error
     if len(data) > most:
-        raise OdbuildError(f"{path} is larger than {most:,} bytes, too large for annotations. Split it.")
+        raise TextError(f"{path} is larger than {most:,} bytes, too large for annotations. Split it.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise OdbuildError(
+        raise TextError(
             f"{path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}. Save it as UTF-8."
         ) from error
 

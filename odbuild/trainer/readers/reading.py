@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TypeGuard
 
 from ..dataset import Box, Dataset, Picture
+from ..errors import OdbuildError
 from ..findings import Change, Finding, Rule, Tally, in_order, place, quote
 from ..packed import pack
-from .files import Files
+from .files import Files, alike
 from .strict import shown
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -66,6 +67,17 @@ class Reading:
 def begin(root: Path) -> Reading:
     """Return a fresh reading of the folder."""
     return Reading(root=root, files=Files(root))
+
+
+def require_inside(reading: Reading, name: str) -> None:
+    """Refuse a file of annotations that is none, or a link out of the folder.
+
+    Raises:
+        OdbuildError: it is one.
+    """
+    problem = reading.files.problem(name)
+    if problem is not None and problem.code == "ANN005":
+        raise OdbuildError(f"{reading.root / name} {problem.value}. Put a plain file of a plain name there.")
 
 
 def usable_label(reading: Reading, where: str, label: object) -> bool:
@@ -142,12 +154,16 @@ def finish(
     reading: Reading, named: str, declared: Sequence[str], pictures: Iterable[Picture], keys: int
 ) -> tuple[Dataset, list[Finding]]:
     """Return what was read, and what was found."""
+    pictures = pack(pictures).by_key()
+    if pictures and pictures[0].span is None:
+        # Names within records are no files.
+        reading.findings += alike(pictures.keys())
     dataset = Dataset(
         root=reading.root,
         format=named,
         sources=tuple(reading.sources),
         declared=tuple(declared),
-        pictures=pack(pictures).by_key(),
+        pictures=pictures,
         ledger=tuple(sorted(reading.ledger, key=lambda change: in_order(change.where))),
         keys=keys,
         drawn=reading.drawn,

@@ -211,6 +211,7 @@ class Document:
 
     def _fail(self, what: str, position: int, code: str = "ANN001") -> NoReturn:
         line, column = self._place(position)
+        what = what.removesuffix(" at")
         near = quote(self._text[max(0, position - SNIPPET) : position + SNIPPET])
         raise UnreadableError(
             f"{self.path} is not valid JSON: {what} at line {line}, column {column + 1}, near {near}. "
@@ -247,14 +248,15 @@ def load(path: Path) -> Any:
 
 
 def ends(path: Path) -> str:
-    """Return the first and the last part of a file, enough to tell what it is; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(PEEKED)
-            file.seek(max(len(head), file.seek(0, 2) - PEEKED))
-            return (head + b"\n" + file.read(PEEKED)).decode("utf-8", "replace")
-    except OSError:
-        return ""
+    """Return the first and the last part of a file, enough to tell what it is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(PEEKED)
+        file.seek(max(len(head), file.seek(0, 2) - PEEKED))
+        return (head + b"\n" + file.read(PEEKED)).decode("utf-8", "replace")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from .reading import (
     lose_box,
     lose_picture,
     note_background,
+    require_inside,
     usable_label,
 )
 
@@ -54,6 +55,12 @@ FEATURES = {
     **{f"image/object/{mark}": "int64" for mark in _MARKS},
 }
 """The features that are read, and what their lists hold."""
+
+_MOST_LABELS = 1 << 24
+"""Bytes of a label map that are still read: a hundred thousand classes."""
+
+_MOST_NAME, _MOST_PART = 1000, 200
+"""Characters of a path, and bytes of a name in it, beyond which some disk would not take it as a file's."""
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "gif": ".gif", "webp": ".webp", "bmp": ".bmp", "tiff": ".tif"}
 
@@ -100,8 +107,10 @@ class _Records:
 
 def recognise(root: Path) -> bool:
     """Say whether a file lies where those of records lie by custom that is named so, or begins as they do."""
+    files = Files(root)
     return any(
-        "record" in PurePosixPath(key).name.lower() or framing.begins(root / key) for key in _shards(Files(root))
+        "record" in PurePosixPath(key).name.lower() or (files.problem(key) is None and framing.begins(root / key))
+        for key in _shards(files)
     )
 
 
@@ -109,29 +118,31 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     """Read all shards that lie where they lie by custom; every checksum is checked and no picture is decoded.
 
     Raises:
-        OdbuildError: a label map cannot be read, or two contradict each other.
+        OdbuildError: a label map cannot be read, two contradict each other, or a file is a link out of the folder.
     """
     reading = begin(root)
+    shards = sorted(_shards(reading.files))
+    for shard in shards:
+        require_inside(reading, shard)
     items = _label_map(reading)
     records = _Records(
         reading=reading,
         items={item.id or 0: item for item in items},
         texts={text: item.display for item in items for text in (item.name, item.display) if text},
     )
-    shards = sorted(_shards(reading.files))
     counts = _counts(reading)
     _complete(reading, shards, counts)
     pictures = pack(picture for shard in shards for picture in _pictures(records, shard, counts.get(shard)))
-    reading.findings += [_UNREAD.at(key) for key in sorted(records.unread)]
+    reading.findings += [_UNREAD.at(quote(key)[1:-1]) for key in sorted(records.unread)]
     return finish(reading, "tfrecord", [item.display for item in items], pictures, records.keys)
 
 
 def _shards(files: Files) -> Iterator[str]:
-    """Yield the files that are named as those of records, below the root and no links out of it."""
+    """Yield the files that are named as those of records, links out of the folder among them."""
     for home in layout.homes(files.root):
         for name in files.names(home):
             key = layout.join(home, name)
-            if _SHARD.fullmatch(name) and not name.startswith(".") and files.problem(key) is None:
+            if _SHARD.fullmatch(name) and not name.startswith(".") and (files.root / key).is_file():
                 yield key
 
 
@@ -141,9 +152,11 @@ def _label_map(reading: Reading) -> tuple[Item, ...]:
     files = reading.files
     keys = (layout.join(home, name) for home in layout.homes(reading.root) for name in sorted(files.names(home)))
     for key in keys:
-        if key.endswith(".pbtxt") and files.problem(key) is None:
+        if key.endswith(".pbtxt"):
+            require_inside(reading, key)
+            text = plain.text(reading.root / key, _MOST_LABELS)
             try:
-                found[key] = from_pbtxt(plain.text(reading.root / key))
+                found[key] = from_pbtxt(text)
             except OdbuildError as error:
                 raise OdbuildError(f"{reading.root / key} cannot be read: {error}. Mend or remove it.") from error
     reading.sources += found
@@ -261,7 +274,9 @@ def _key(records: _Records, given: str, where: str, kind: str) -> str:
     """
     printable = "".join("_" if unicodedata.category(letter) == "Cc" else letter for letter in given)
     parts = [part for part in printable.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    path = "/".join(parts) or re.sub(r"\W+", "-", where)
+    path = "/".join(parts)
+    if not path or len(path) > _MOST_NAME or max(len(part.encode()) for part in parts) > _MOST_PART:
+        path = re.sub(r"\W+", "-", where)
     wanted = path if layout.is_picture(path) else path + _SUFFIXES.get(kind, ".jpg")
     key = wanted
     stem, _, ending = wanted.rpartition(".")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..dataset import Box, Dataset, Picture, SplitName
+from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
 from ..packed import pack
 from . import layout, plain
@@ -83,7 +84,8 @@ class _Voc:
 def recognise(root: Path) -> bool:
     """Say whether XML of Pascal VOC lies where it lies by custom; the first file of each folder is looked at."""
     reading = begin(root)
-    firsts = (min(_xmls(reading, home), default="") for home in layout.homes(root))
+    homes = (sorted(_xmls(reading, home)) for home in layout.homes(root))
+    firsts = (next((key for key in keys if reading.files.problem(key) is None), "") for keys in homes)
     return any(_is_voc(root / key) for key in firsts if key)
 
 
@@ -92,6 +94,9 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
 
     The picture of an annotation is the one that has its name, and only where there is none the one that its
     `filename` names: pictures and annotations are renamed together, and that element is forgotten.
+
+    Raises:
+        OdbuildError: a file may not be read.
     """
     reading = begin(root)
     keys = sorted({key for home in layout.homes(root) for key in _xmls(reading, home)})
@@ -113,12 +118,9 @@ def _xmls(reading: Reading, home: str) -> Iterator[str]:
 
 
 def _is_voc(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            # In UTF-16, every other byte of the tag is zero.
-            return bool(_TAG.search(file.read(_PEEK).replace(b"\0", b"")))
-    except OSError:
-        return False
+    with path.open("rb") as file:
+        # In UTF-16, every other byte of the tag is zero.
+        return bool(_TAG.search(file.read(_PEEK).replace(b"\0", b"")))
 
 
 def _lists(reading: Reading) -> dict[str, set[SplitName]]:
@@ -189,7 +191,7 @@ def _tree(voc: _Voc, key: str) -> Element | None:
     except MarkupError as error:
         problem = _BROKEN.at(spot(key, error.line), f"it {error}")
     except OSError as error:
-        problem = _BROKEN.at(quote(key), str(error.strerror))
+        raise OdbuildError(f"{reading.root / key} cannot be read: {error.strerror}.") from error
     if problem is not None:
         voc.keys += 1
         lose_picture(reading, key, problem, (), "an annotation that cannot be read")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..dataset import Box, Dataset, Picture, SplitName
 from ..errors import OdbuildError, did_you_mean
-from ..findings import Change, Finding, Rule, place, quote
+from ..findings import SHOWN, Change, Finding, Rule, place, quote
 from ..packed import pack
 from . import layout, plain
 from .files import Files
@@ -37,8 +37,14 @@ from .reading import (
 HOLDS = "data.yaml with names, or classes.txt, and a text file of labels for each picture"
 """What a folder of this format holds, for messages."""
 
-_MOST_CONFIG = 1 << 20
-"""Bytes of a data.yaml that is still parsed: tens of thousands of names."""
+_MOST_CONFIG = 1 << 18
+"""Bytes of a data.yaml that is still parsed: ten thousand names."""
+
+_MOST_LABELS = 1 << 24
+"""Bytes of one picture's labels that are still read: a hundred thousand boxes, or as many corners of polygons."""
+
+_LONGEST = 4096
+"""Characters of a path; the system opens none that is longer."""
 
 _NAMES = ("classes.txt", "obj.names", "_darknet.labels")
 """Files that hold the names of the classes, one a line, where no config does."""
@@ -130,7 +136,7 @@ def recognise(root: Path) -> bool:
     if _config_files(files):
         return True
     named = any(_names_files(files)) or {"images", "labels"} <= {*files.names("")}
-    return named and any(_is_labels(root / key) for key in _samples(files))
+    return named and any(_is_labels(root / key) for key in _samples(files) if files.problem(key) is None)
 
 
 def read(root: Path) -> tuple[Dataset, list[Finding]]:
@@ -185,11 +191,8 @@ def _samples(files: Files) -> Iterator[str]:
 
 def _is_labels(path: Path) -> bool:
     """Say whether the first line of a file is one of labels."""
-    try:
-        with path.open("rb") as file:
-            return _LABEL_LINE.fullmatch(file.readline(1 << 16).decode("ascii", "replace")) is not None
-    except OSError:
-        return False
+    with path.open("rb") as file:
+        return _LABEL_LINE.fullmatch(file.readline(1 << 16).decode("ascii", "replace")) is not None
 
 
 def _config(reading: Reading) -> _Config:
@@ -294,6 +297,8 @@ def _resolve(files: Files, text: str, base: str = "") -> str | None:
         text: the path as spelled.
         base: folder that it is relative to, as spelled.
     """
+    if len(text) > _LONGEST:
+        return None
     plain_key = posixpath.join(base, text.removeprefix("./"))
     if files.exists(plain_key):
         return plain_key
@@ -328,9 +333,11 @@ def _find_pictures(yolo: _Yolo) -> None:
         else:
             _add_folder(yolo, key, side)
     if len(missing) == len(config.sides):
-        near = did_you_mean(missing[0].strip("./"), layout.homes(reading.root))
+        near = did_you_mean(missing[0][:_LONGEST].strip("./"), layout.homes(reading.root))
+        more = ", ..." if len(missing) > SHOWN else ""
+        names = ", ".join(map(quote, missing[:SHOWN]))
         raise OdbuildError(
-            f"{reading.root / config.file} names {', '.join(map(quote, missing))}, but nothing of it is here."
+            f"{reading.root / config.file} names {names}{more}, but nothing of it is here."
             f"{near} Give paths relative to the file."
         )
     _book_unnamed(yolo)
@@ -433,8 +440,8 @@ def _lines(reading: Reading, labels: str) -> list[tuple[int, str]] | Finding:
     if problem is not None:
         return problem
     try:
-        lines = plain.lines(plain.text(reading.root / labels))
-    except OdbuildError as error:
+        lines = plain.lines(plain.text(reading.root / labels, _MOST_LABELS))
+    except plain.TextError as error:
         return _UNREADABLE.at(quote(labels), str(error))
     reading.sources.append(labels)
     return lines

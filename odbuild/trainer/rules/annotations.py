@@ -3,17 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..findings import Finding, Rule, place, quote
-from ..readers.files import fold
+from ..findings import Finding
 from .catalogue import rule
 from .data import Data
-
-_TWINS = Rule(
-    "ANN005",
-    "warning",
-    "the names of two pictures differ in upper and lower case alone",
-    "rename one; on the disks of Macs and Windows they are one file",
-)
 
 
 @rule("ANN001", "error", "the annotations are not of the shape that their format has")
@@ -55,11 +47,6 @@ def odd_key(data: Data) -> Iterator[Finding]:
     file on the disks of Macs and Windows, where one picture would take the other's place. Rename them.
     """
     yield from data.found.get("ANN005", ())
-    same: dict[str, str] = {}
-    for row in data.census.rows:
-        other = row.key if row.file else same.setdefault(fold(row.key), row.key)
-        if other != row.key:
-            yield _TWINS.at(place(row.key), f"like {quote(other)}")
 
 
 @rule("ANN006", "error", "a key stands twice in one object")
