@@ -1,37 +1,31 @@
 """For each rule the smallest thing that breaks it and no other, made from what breaks none."""
 
-import hashlib
-import io
-import json
 import math
-import struct
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pictures
-from PIL import Image
+from formats import put
+from PIL import Image as Pillow
 
-from odbuild import archive, bundle, pipeline, zoo
-from odbuild.archive import Entry
+from odbuild import pipeline, zoo
 from odbuild.rules import config as rules
-from odbuild.strategies import protowire
-from odbuild.trainer import records
+from odbuild.strategies import Sample, broken_bundles, labelmaps, protowire, shards
+from odbuild.strategies.broken_bundles import DATA, MODEL, PREFIX, ZIP, Members, bundled, checkpoint, put_member
+from odbuild.strategies.broken_datasets import JSON, Draft, draft_of
+from odbuild.strategies.pictures import image
 from odbuild.trainer.convert import convert
+from odbuild.trainer.dataset import Box, Picture
 from odbuild.trainer.index import save
-from odbuild.trainer.labels import to_pbtxt
+from odbuild.trainer.labels import label_ids, to_pbtxt
 from odbuild.trainer.policies import Policies
-from odbuild.trainer.records import masked_crc
 
 PICTURES = 150
 """So many that a fifth of them is enough to measure by, and no class is rare."""
-
-BOXES = 2
-MODEL = "ssd_mobilenet_v2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,63 +56,44 @@ def breaks(code: str) -> Callable[[Maker], Maker]:
 # Datasets
 
 
-@dataclass
-class Source:
-    """A dataset in the making: what stands in its JSON file, and its pictures by key."""
-
-    labels: list[str]
-    annotations: dict[str, list[dict[str, Any]]]
-    files: dict[str, bytes]
-
-    def write(self, folder: Path) -> Path:
-        document = {
-            "version": "1.0",
-            "type": "localization",
-            "labels": self.labels,
-            "annotations": self.annotations,
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "_annotations.json").write_text(json.dumps(document))
-        for key, data in self.files.items():
-            pictures.write(folder, key, data)
-        return folder
-
-
-def sound() -> Source:
+@cache
+def sound() -> Sample:
     """Return a dataset that no rule has anything to say about."""
     keys = [f"{number:03d}.jpg" for number in range(PICTURES)]
-    files = {key: pictures.jpeg(64, 48, seed=number) for number, key in enumerate(keys)}
-    annotations = {key: [box(number, label) for label in ("cat", "dog")] for number, key in enumerate(keys)}
-    return Source(labels=["cat", "dog"], annotations=annotations, files=files)
+    return Sample(
+        declared=("cat", "dog"),
+        pictures=tuple(Picture(key=key, boxes=boxes(number)) for number, key in enumerate(keys)),
+        images={key: image("jpeg", 64, 48, seed=number) for number, key in enumerate(keys)},
+    )
 
 
-def box(number: int, label: str) -> dict[str, Any]:
-    """Return a box that no other number has: in the left half for cats, in the right half for others."""
-    left, shift = (0.05 if label == "cat" else 0.5), number / 1000
-    return {"x": left + shift, "y": 0.1 + shift, "x2": left + 0.3 + shift, "y2": 0.6 + shift, "label": label}
+def boxes(number: int) -> tuple[Box, Box]:
+    """Return a cat in the left half and a dog in the right one, where no other number has them."""
+    shift = number / 1000
+    cat = Box(label="cat", ymin=0.1 + shift, xmin=0.05 + shift, ymax=0.6 + shift, xmax=0.35 + shift)
+    return cat, replace(cat, label="dog", xmin=0.5 + shift, xmax=0.8 + shift, index=1)
 
 
-def changed(folder: Path, change: Callable[[Source], None], **options: Any) -> Case:
-    source = sound()
-    change(source)
-    return Case(paths=(source.write(folder / "data"),), options=options)
+def dataset(change: Callable[[Draft], object], **options: Any) -> Maker:
+    """Change the folder of Cloud Annotations."""
+
+    def make(folder: Path) -> Case:
+        draft = draft_of(sound())
+        change(draft)
+        files = {**draft.files, JSON: draft.document().encode()}
+        return Case(paths=(put(folder / "data", files),), options=options)
+
+    return make
 
 
-def boxes_of(source: Source) -> list[dict[str, Any]]:
-    return source.annotations["000.jpg"]
+def boxes_of(draft: Draft) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = draft.annotations["000.jpg"]
+    return found
 
 
-def dataset(change: Callable[[Source], None], **options: Any) -> Maker:
-    return lambda folder: changed(folder, change, **options)
-
-
-def put(**values: Any) -> Callable[[Source], None]:
-    return lambda source: boxes_of(source)[0].update(values)
-
-
-def text(folder: Path, annotations: str) -> Case:
-    pictures.write(folder, "data/_annotations.json", annotations.encode())
-    return Case(paths=(folder / "data",))
+def edges(**values: Any) -> Callable[[Draft], object]:
+    """Change the first box."""
+    return lambda draft: boxes_of(draft)[0].update(values)
 
 
 def tile(number: int) -> dict[str, Any]:
@@ -127,33 +102,33 @@ def tile(number: int) -> dict[str, Any]:
     return {"x": x, "y": y, "x2": x + 0.09, "y2": y + 0.09 + number / 1e4, "label": "cat"}
 
 
-def crowd(source: Source, times: int) -> None:
+def crowd(draft: Draft, times: int) -> None:
     """Draw many more cats, none in the place of another, and leave fifty dogs."""
-    for number, boxes in enumerate(source.annotations.values()):
-        del boxes[1 if number >= 55 else 2 :]
+    for number, found in enumerate(draft.annotations.values()):
+        del found[1 if number >= 55 else 2 :]
         for place in range(times * 55 // PICTURES):
-            boxes.append(tile(place) | {"x2": place % 10 / 10 + 0.05 + number / 1e4})
+            found.append(tile(place) | {"x2": place % 10 / 10 + 0.05 + number / 1e4})
 
 
-def picture(data: bytes) -> Callable[[Source], None]:
-    return lambda source: source.files.update({"000.jpg": data})
+def picture(data: bytes) -> Callable[[Draft], object]:
+    return lambda draft: draft.files.update({"000.jpg": data})
 
 
-def twins(source: Source) -> None:
+def twins(draft: Draft) -> None:
     """Put photographs in the place of the drawings, one of them twice."""
-    seen = {key: pictures.photograph(number, (64, 48)) for number, key in enumerate(source.files)}
-    source.files = {key: pictures.encoded(it) for key, it in seen.items()}
-    source.files["000.jpg"] = pictures.encoded(seen["001.jpg"], quality=60)
+    seen = {key: pictures.photograph(number, (64, 48)) for number, key in enumerate(draft.files)}
+    draft.files = {key: pictures.encoded(it) for key, it in seen.items()}
+    draft.files["000.jpg"] = pictures.encoded(seen["001.jpg"], quality=60)
 
 
-def relabel(old: str, new: str, times: int) -> Callable[[Source], None]:
+def relabel(old: str, new: str, times: int) -> Callable[[Draft], None]:
     """Rename the label of so many boxes."""
 
-    def change(source: Source) -> None:
-        every = [one for boxes in source.annotations.values() for one in boxes if one["label"] == old]
-        for one in every[:times]:
+    def change(draft: Draft) -> None:
+        every = [one for found in draft.annotations.values() for one in found]
+        for one in [one for one in every if one["label"] == old][:times]:
             one["label"] = new
-        source.labels = sorted({one["label"] for boxes in source.annotations.values() for one in boxes})
+        draft.labels = sorted({one["label"] for one in every})
 
     return change
 
@@ -164,119 +139,51 @@ def stray(jpeg: bytes) -> bytes:
     return jpeg[:end] + b"\0\0\0" + jpeg[end:]
 
 
-def shrink(source: Source, times: int) -> None:
+def shrink(draft: Draft, times: int) -> None:
     """Make a tenth of the cats small."""
-    for boxes in list(source.annotations.values())[: PICTURES // 10]:
-        boxes[0]["x2"] = boxes[0]["x"] + 0.3 / times
-        boxes[0]["y2"] = boxes[0]["y"] + 0.5 / times
+    for found in list(draft.annotations.values())[: PICTURES // 10]:
+        found[0]["x2"] = found[0]["x"] + 0.3 / times
+        found[0]["y2"] = found[0]["y"] + 0.5 / times
 
 
-CASES["ANN001"] = dataset(lambda source: boxes_of(source)[0].pop("x2"))
-CASES["ANN002"] = dataset(lambda source: source.annotations.update({"gone.jpg": []}))
-CASES["ANN003"] = dataset(lambda source: boxes_of(source).clear())
-CASES["ANN004"] = dataset(lambda source: source.labels.append("bird"))
-CASES["ANN005"] = dataset(lambda source: source.annotations.update({"../up.jpg": []}))
-CASES["ANN006"] = lambda folder: text(folder, '{"labels": [], "labels": [], "annotations": {}}')
-CASES["ANN007"] = dataset(put(x2=320))
-CASES["BOX201"] = dataset(put(x2=1.2))
-CASES["BOX202"] = dataset(put(x=0.35, x2=0.05))
-CASES["BOX204"] = dataset(lambda source: shrink(source, 12), model=MODEL)
+def sizes_for_corners(draft: Draft) -> None:
+    """Write width and height where corners belong."""
+    for found in draft.annotations.values():
+        for one in found:
+            one["x2"], one["y2"] = one["x2"] - one["x"], one["y2"] - one["y"]
+
+
+CASES["ANN001"] = dataset(lambda draft: boxes_of(draft)[0].pop("x2"))
+CASES["ANN002"] = dataset(lambda draft: draft.annotations.update({"gone.jpg": []}))
+CASES["ANN003"] = dataset(lambda draft: boxes_of(draft).clear())
+CASES["ANN004"] = dataset(lambda draft: draft.labels.append("bird"))
+CASES["ANN005"] = dataset(lambda draft: draft.annotations.update({"../up.jpg": []}))
+CASES["ANN006"] = dataset(lambda draft: setattr(draft, "text", '{"labels": [], ' + draft.document()[1:]))
+CASES["ANN007"] = dataset(edges(x2=320))
+CASES["BOX201"] = dataset(edges(x2=1.2))
+CASES["BOX202"] = dataset(edges(x=0.35, x2=0.05))
+CASES["BOX204"] = dataset(lambda draft: shrink(draft, 12), model=MODEL)
 CASES["BOX205"] = dataset(
-    lambda source: boxes_of(source).extend(tile(number) for number in range(100)),
+    lambda draft: boxes_of(draft).extend(tile(number) for number in range(100)),
     model="ssd_resnet101_v1_fpn_shared_box_predictor_oid_512x512_sync",
 )
-CASES["BOX206"] = dataset(lambda source: boxes_of(source).append(dict(boxes_of(source)[0])))
-CASES["BOX207"] = dataset(put(x=0.0, y=0.0, x2=1.0, y2=1.0))
-CASES["BOX208"] = dataset(lambda source: boxes_of(source).append(boxes_of(source)[0] | {"label": "dog"}))
+CASES["BOX206"] = dataset(lambda draft: boxes_of(draft).append(dict(boxes_of(draft)[0])))
+CASES["BOX207"] = dataset(edges(x=0.0, y=0.0, x2=1.0, y2=1.0))
+CASES["BOX208"] = dataset(lambda draft: boxes_of(draft).append(boxes_of(draft)[0] | {"label": "dog"}))
+CASES["BOX209"] = dataset(sizes_for_corners)
 CASES["IMG101"] = dataset(picture(pictures.jpeg()[:-200]))
 CASES["IMG102"] = dataset(picture(pictures.encoded(pictures.drawing(), "GIF")))
 CASES["IMG103"] = dataset(picture(pictures.jpeg(orientation=6)))
 CASES["IMG105"] = dataset(picture(pictures.encoded(pictures.drawing(mode="CMYK"))))
-CASES["IMG106"] = dataset(picture(pictures.encoded(Image.new("L", (5200, 5000)))), check="structure")
+CASES["IMG106"] = dataset(picture(pictures.encoded(Pillow.new("L", (5200, 5000)))), check="structure")
 CASES["IMG107"] = dataset(picture(pictures.jpeg(64, 20)))
-CASES["IMG108"] = dataset(lambda source: source.files.update({"000.jpg": source.files["001.jpg"]}))
+CASES["IMG108"] = dataset(lambda draft: draft.files.update({"000.jpg": draft.files["001.jpg"]}))
 CASES["IMG109"] = dataset(twins, near_duplicates=True)
 CASES["IMG111"] = dataset(picture(stray(pictures.jpeg())))
-CASES["LBL304"] = dataset(lambda source: crowd(source, 52))
+CASES["LBL304"] = dataset(lambda draft: crowd(draft, 52))
 CASES["LBL302"] = dataset(relabel("cat", "Dog", PICTURES))
 CASES["LBL303"] = dataset(relabel("cat", "bird", 9))
 CASES["LBL305"] = dataset(relabel("cat", " cat", PICTURES))
-
-
-# Datasets with sides, sizes and groups: tables
-
-
-def table(source: Source, side: str, keys: list[str], *, group: str = "") -> str:
-    """Return the boxes of some pictures as a table in pixels."""
-    lines = ["filename,width,height,class,xmin,ymin,xmax,ymax,group"]
-    for key in keys:
-        width, height = Image.open(io.BytesIO(source.files[key])).size
-        for one in source.annotations[key]:
-            edges = [one["x"] * width, one["y"] * height, one["x2"] * width, one["y2"] * height]
-            cells = [f"{side}/{key}", width, height, one["label"], *edges, group]
-            lines.append(",".join(map(str, cells)))
-    return "\n".join(lines) + "\n"
-
-
-def tables(source: Source, folder: Path, cut: int = PICTURES * 4 // 5, **groups: str) -> Path:
-    """Write the dataset as two tables, the first `cut` pictures to train."""
-    keys = sorted(source.files)
-    for side, chosen in (("train", keys[:cut]), ("validation", keys[cut:])):
-        group = groups.get(side, "")
-        pictures.write(folder, f"{side}.csv", table(source, side, chosen, group=group).encode())
-        for key in chosen:
-            pictures.write(folder, f"{side}/{key}", source.files[key])
-    return folder
-
-
-def sided(change: Callable[[Source], None], cut: int = PICTURES * 4 // 5, **groups: str) -> Maker:
-    def make(folder: Path) -> Case:
-        source = sound()
-        change(source)
-        return Case(paths=(tables(source, folder / "data", cut, **groups),))
-
-    return make
-
-
-def nothing(_source: Source) -> None:
-    pass
-
-
-def only_train(source: Source) -> None:
-    """Name the cats of validation dogs."""
-    for boxes in list(source.annotations.values())[PICTURES * 4 // 5 :]:
-        for one in boxes:
-            one["label"] = "dog"
-
-
-@breaks("IMG104")
-def _(folder: Path) -> Case:
-    data = tables(sound(), folder / "data")
-    pictures.write(data, "train/000.jpg", pictures.jpeg(60, 48, seed=999))
-    return Case(paths=(data,))
-
-
-CASES["SPL401"] = sided(only_train)
-CASES["SPL402"] = sided(lambda source: source.files.update({"000.jpg": source.files["149.jpg"]}))
-CASES["SPL403"] = sided(nothing, train="film", validation="film")
-CASES["SPL404"] = sided(nothing, cut=PICTURES - 5)
-
-
-@breaks("SPL405")
-def _(folder: Path) -> Case:
-    data = tables(sound(), folder / "data", PICTURES - 1)
-    (data / "validation.csv").unlink()
-    return Case(paths=(data,))
-
-
-def sizes_for_corners(source: Source) -> None:
-    """Write width and height where corners belong."""
-    for boxes in source.annotations.values():
-        for one in boxes:
-            one["x2"], one["y2"] = one["x2"] - one["x"], one["y2"] - one["y"]
-
-
-CASES["BOX209"] = dataset(sizes_for_corners)
 
 
 @breaks("LBL301")
@@ -285,49 +192,72 @@ def _(folder: Path) -> Case:
     return Case(paths=(sound().write(folder / "data"), labels))
 
 
+# Datasets with sides, sizes and groups: tables
+
+
+def sides(sample: Sample, cut: int = PICTURES * 4 // 5, group: str = "") -> Sample:
+    """Return the dataset with the first pictures on one side and the others on the other."""
+    found = [
+        replace(one, split="train" if number < cut else "validation", group=group)
+        for number, one in enumerate(sample.pictures)
+    ]
+    return replace(sample, pictures=tuple(found))
+
+
+def tables(sample: Sample, **files: bytes) -> Maker:
+    """Write the dataset, and files in the place of its own."""
+    return lambda folder: Case(paths=(put(folder / "data", {**sample.files("csv"), **files}),))
+
+
+def without_validated_cats(sample: Sample) -> Sample:
+    found = [
+        replace(one, boxes=[box for box in one.boxes if one.split == "train" or box.label == "dog"])
+        for one in sample.pictures
+    ]
+    return replace(sample, pictures=tuple(found))
+
+
+def leaked(sample: Sample) -> Sample:
+    """Put a picture that validates among those that train as well."""
+    return replace(sample, images={**sample.images, "000.jpg": sample.images["149.jpg"]})
+
+
+CASES["IMG104"] = tables(sides(sound()), **{"000.jpg": pictures.jpeg(60, 48, seed=999)})
+CASES["SPL401"] = tables(without_validated_cats(sides(sound())))
+CASES["SPL402"] = tables(sides(leaked(sound())))
+CASES["SPL403"] = tables(sides(sound(), group="film"))
+CASES["SPL404"] = tables(sides(sound(), PICTURES - 5))
+CASES["SPL405"] = tables(sides(sound(), PICTURES))
+
+
 # Records
 
 Features = dict[str, protowire.Values]
 
 
-def features(source: Source, key: str) -> Features:
-    """Return what a record of a picture holds."""
-    boxes = source.annotations[key]
-    width, height = Image.open(io.BytesIO(source.files[key])).size
-    edges = {"xmin": "x", "ymin": "y", "xmax": "x2", "ymax": "y2"}
-    return {
-        "image/encoded": [source.files[key]],
-        "image/filename": [key.encode()],
-        "image/width": [width],
-        "image/height": [height],
-        **{f"image/object/bbox/{name}": [one[edge] for one in boxes] for name, edge in edges.items()},
-        "image/object/class/text": [one["label"].encode() for one in boxes],
-        "image/object/class/label": [1 + source.labels.index(one["label"]) for one in boxes],
-    }
+def features() -> list[Features]:
+    """Return what the records of the dataset hold."""
+    sample = sound()
+    ids = label_ids(sample.declared)
+    return [dict(shards.features(shards.example(one, sample.images[one.key], ids))) for one in sample.pictures]
 
 
-def shard(found: Iterable[Features]) -> bytes:
-    examples = (protowire.example(one, protowire.Form()) for one in found)
-    return b"".join(piece for one in examples for piece in records.frame([one]))
-
-
-def shards(folder: Path, *parts: Sequence[Features]) -> Path:
+def recorded(folder: Path, *parts: Sequence[Features]) -> Path:
     """Write records as shards, the last of which validates, with a label map beside them."""
-    for number, part in enumerate(parts[:-1]):
-        pictures.write(folder, f"train-{number:05d}-of-{len(parts) - 1:05d}.record", shard(part))
-    pictures.write(folder, "validation-00000-of-00001.record", shard(parts[-1]))
-    pictures.write(folder, "label_map.pbtxt", to_pbtxt(["cat", "dog"]).encode())
-    return folder
+    *train, validation = ([protowire.example(one, protowire.Form()) for one in part] for part in parts)
+    named = {shards.shard_name("train", number, len(train)): part for number, part in enumerate(train)}
+    named[shards.shard_name("validation", 0, 1)] = validation
+    files = {name: shards.shard(part) for name, part in named.items()}
+    return put(folder, {**files, labelmaps.NAME: to_pbtxt(sound().declared).encode()})
 
 
-def recorded(change: Callable[[Features], None]) -> Maker:
+def record(change: Callable[[Features], None]) -> Maker:
     """Change the first record."""
 
     def make(folder: Path) -> Case:
-        source = sound()
-        every = [features(source, key) for key in source.files]
+        every = features()
         change(every[0])
-        return Case(paths=(shards(folder / "data", every[: PICTURES // 2], every[PICTURES // 2 :]),))
+        return Case(paths=(recorded(folder / "data", every[: PICTURES // 2], every[PICTURES // 2 :]),))
 
     return make
 
@@ -336,9 +266,9 @@ def spoiled(spoil: Callable[[Path], object]) -> Maker:
     """Change the folder of records."""
 
     def make(folder: Path) -> Case:
-        (data,) = recorded(lambda _: None)(folder).paths
-        spoil(data)
-        return Case(paths=(data,))
+        case = record(lambda _: None)(folder)
+        spoil(*case.paths)
+        return case
 
     return make
 
@@ -357,19 +287,18 @@ TRAIN = "train-00000-of-00001.record"
 
 CASES["REC501"] = spoiled(lambda data: flip(data / TRAIN, 300))
 CASES["REC502"] = spoiled(lambda data: (data / TRAIN).rename(data / "train-00000-of-00002.record"))
-CASES["REC503"] = recorded(set_value("image/width", b"64"))
-CASES["REC504"] = recorded(set_value("image/object/bbox/xmin", 0.1))
-CASES["REC505"] = spoiled(lambda data: (data / "label_map.pbtxt").write_text(to_pbtxt(["dog", "cat"])))
-CASES["REC506"] = recorded(set_value("image/width", 65))
-CASES["REC507"] = recorded(set_value("image/filename", b"001.jpg"))
-CASES["BOX203"] = recorded(set_value("image/object/bbox/xmin", math.nan, 0.5))
+CASES["REC503"] = record(set_value("image/width", b"64"))
+CASES["REC504"] = record(set_value("image/object/bbox/xmin", 0.1))
+CASES["REC505"] = spoiled(lambda data: (data / labelmaps.NAME).write_text(to_pbtxt(["dog", "cat"])))
+CASES["REC506"] = record(set_value("image/width", 65))
+CASES["REC507"] = record(set_value("image/filename", b"001.jpg"))
+CASES["BOX203"] = record(set_value("image/object/bbox/xmin", math.nan, 0.5))
 
 
 @breaks("REC508")
 def _(folder: Path) -> Case:
-    source = sound()
-    every = [features(source, key) for key in source.files]
-    return Case(paths=(shards(folder / "data", every[:5], every[5:100], every[100:]),))
+    every = features()
+    return Case(paths=(recorded(folder / "data", every[:5], every[5:100], every[100:]),))
 
 
 @breaks("REC509")
@@ -461,103 +390,46 @@ def _(folder: Path) -> Case:
 
 # Checkpoints
 
-
-def checkpoint(folder: Path, tensors: Mapping[str, bytes]) -> Path:
-    """Write a checkpoint as TensorFlow's BundleWriter does, and return its prefix."""
-    data = b"".join(tensors.values())
-    at = 0
-    entries = [(b"", b"\x08\x01")]
-    for name, value in sorted(tensors.items()):
-        crc = struct.pack("<BI", 6 << 3 | 5, masked_crc(value))
-        entries.append((name.encode(), bytes([0x08, 1, 0x20, at, 0x28, len(value)]) + crc))
-        at += len(value)
-    block = b"".join(bytes([0, len(key), len(value)]) + key + value for key, value in entries)
-    block = _block(block + struct.pack("<II", 0, 1))
-    meta = _block(struct.pack("<II", 0, 1))
-    listing = bytes([0, 1, 2]) + b"~" + bytes([0, len(block) - 5]) + struct.pack("<II", 0, 1)
-    handles = _varints(len(block), len(meta) - 5, len(block) + len(meta), len(listing))
-    footer = handles.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
-    pictures.write(folder, "model.ckpt.index", block + meta + _block(listing) + footer)
-    pictures.write(folder, "model.ckpt.data-00000-of-00001", data)
-    return folder / "model.ckpt"
+WEIGHTS = checkpoint({"weights": b"12345678"})
 
 
-def _block(data: bytes) -> bytes:
-    return data + b"\0" + struct.pack("<I", masked_crc(data + b"\0"))
+def weights(files: Mapping[str, bytes], **options: Any) -> Maker:
+    return lambda folder: Case(paths=(put(folder, files) / PREFIX,), options=options)
 
 
-def _varints(*numbers: int) -> bytes:
-    return b"".join(protowire.varint(number) for number in numbers)
-
-
-@breaks("CKP801")
-def _(folder: Path) -> Case:
-    prefix = checkpoint(folder, {"weights": b"12345678"})
-    flip(folder / "model.ckpt.data-00000-of-00001", 3)
-    return Case(paths=(prefix,))
-
-
-@breaks("CKP802")
-def _(folder: Path) -> Case:
-    prefix = checkpoint(folder, {"weights": b"12345678"})
-    return Case(paths=(prefix,), options={"model": "ssd_mobilenet_v2_320x320"})
+CASES["CKP801"] = weights({**WEIGHTS, DATA: b"123x5678"})
+CASES["CKP802"] = weights(WEIGHTS, model="ssd_mobilenet_v2_320x320")
 
 
 # Bundles
 
-Members = dict[str, Entry]
 
-
-@cache
-def bundled() -> Mapping[str, Entry]:
-    """Return the members of a bundle without a checkpoint, by name below its folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        made = bundle.bundle(bundle.Request(model=MODEL, out=Path(folder), checkpoint="none"), lambda _: None)
-        with zipfile.ZipFile(made.path) as opened:
-            return {
-                info.filename.removeprefix("trainer/"): Entry(
-                    info.filename, opened.read(info), executable=bool(info.external_attr >> 16 & 0o100)
-                )
-                for info in opened.infolist()
-            }
-
-
-def zipped(change: Callable[[Members], None], *, listed: bool = True) -> Maker:
+def zipped(change: Callable[[Members], object], *, listed: bool = True) -> Maker:
     """Change a bundle's members; its manifest lists them as they then are, unless it is to be the old one."""
 
     def make(folder: Path) -> Case:
         members = dict(bundled())
         change(members)
-        if listed:
-            content = json.loads(members["MANIFEST.json"].data)
-            digests = {name: hashlib.sha256(one.data).hexdigest() for name, one in members.items()}
-            content["members"] = {name: {"sha256": digests[name]} for name in members if name != "MANIFEST.json"}
-            put_member(members, "MANIFEST.json", json.dumps(content).encode())
-        archive.write_zip(members.values(), folder / "trainer.zip")
-        pictures.write(folder, "rehearsal.json", b'{"problems": []}')
-        return Case(paths=(folder / "trainer.zip",))
+        files = {ZIP: broken_bundles.zipped(members, listed=listed), "rehearsal.json": b'{"problems": []}'}
+        return Case(paths=(put(folder, files) / ZIP,))
 
     return make
-
-
-def put_member(members: Members, name: str, data: bytes, *, executable: bool = False) -> None:
-    members[name] = Entry(f"trainer/{name}", data, executable=executable)
 
 
 def put_zip(name: str, data: bytes, **options: bool) -> Maker:
     return zipped(lambda members: put_member(members, name, data), **options)
 
 
-def without_carriage(members: Members) -> None:
+def with_carriages(members: Members) -> None:
     put_member(members, "start.sh", members["start.sh"].data.replace(b"\n", b"\r\n"), executable=True)
 
 
-def without(name: str) -> Callable[[Members], None]:
-    return lambda members: members.__delitem__(name)
+def without(name: str) -> Callable[[Members], object]:
+    return lambda members: members.pop(name)
 
 
 CASES["ZIP1001"] = put_zip("more.txt", b"", listed=False)
-CASES["ZIP1003"] = zipped(without_carriage)
+CASES["ZIP1003"] = zipped(with_carriages)
 CASES["ZIP1004"] = put_zip("notes.txt", b"-----BEGIN RSA PRIVATE KEY-----")
 CASES["ZIP1006"] = put_zip("wheels/some.whl", b"")
 CASES["ENV901"] = put_zip("trainer/requirements/tf2.21-cpu.txt", b"tensorflow>=2\n")
@@ -584,14 +456,12 @@ def _(folder: Path) -> Case:
 
 
 SOUND: dict[str, Maker] = {
-    "dataset": lambda folder: Case(paths=(sound().write(folder / "data"),), options={"model": MODEL}),
-    "tables": sided(nothing),
-    "records": recorded(lambda _: None),
+    "dataset": dataset(lambda _: None, model=MODEL),
+    "tables": tables(sides(sound())),
+    "records": record(lambda _: None),
     "labelmap": label_map('item { name: "cat" id: 1 }\nitem { name: "dog" id: 2 }'),
     "config": config(with_labels, labels__pbtxt=to_pbtxt(["cat", "dog"]).encode()),
-    "checkpoint": lambda folder: Case(
-        paths=(checkpoint(folder, {"weights": b"12345678"}),), options={"model": MODEL}
-    ),
+    "checkpoint": weights(WEIGHTS, model=MODEL),
     "zip": zipped(lambda _: None),
 }
 """What breaks no rule, one of each kind."""

@@ -17,7 +17,20 @@ LONGEST = 12
 APART = 0.8
 """Intersection over union up to which two drawn boxes are different ones."""
 
-_FOLDERS = ("", "a/", "b/c/")
+# Hypothesis takes its time to make and check a strategy, so those that are always the same are made once.
+_ODD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=LONGEST)
+_PLAIN = (
+    st.text(
+        st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="'\"\\"), min_size=1, max_size=LONGEST
+    )
+    .map(str.strip)
+    .filter(bool)
+)
+_STEMS = st.builds(
+    "{}{}".format,
+    st.sampled_from(["", "a/", "b/c/"]),
+    st.text(st.characters(categories=("L", "N")), min_size=1, max_size=LONGEST),
+)
 
 
 def labels(*, odd: bool = False) -> st.SearchStrategy[str]:
@@ -27,10 +40,7 @@ def labels(*, odd: bool = False) -> st.SearchStrategy[str]:
         odd: also what a rule has something to say about, but every file can hold: white space at the ends, control
             characters, quotation marks, backslashes.
     """
-    if odd:
-        return st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=LONGEST)
-    plain = st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="'\"\\")
-    return st.text(plain, min_size=1, max_size=LONGEST).map(str.strip).filter(bool)
+    return _ODD if odd else _PLAIN
 
 
 def folded(name: str) -> str:
@@ -40,8 +50,7 @@ def folded(name: str) -> str:
 
 def stems() -> st.SearchStrategy[str]:
     """Return a strategy for paths of pictures below a dataset's folder, without the ending."""
-    names = st.text(st.characters(categories=("L", "N")), min_size=1, max_size=LONGEST)
-    return st.tuples(st.sampled_from(_FOLDERS), names).map("".join)
+    return _STEMS
 
 
 def keys() -> st.SearchStrategy[str]:
