@@ -192,6 +192,13 @@ def _masks(draw: st.DrawFn, _shelf: Shelf, features: dict[str, Any]) -> None:
     features[f"image/object/{draw(st.sampled_from(['mask', 'weight', 'keypoint/x']))}"] = [b"\x89PNG"]
 
 
+@spoils("REC503")
+def _unread(draw: st.DrawFn, shelf: Shelf) -> tuple[str, dict[str, bytes]]:
+    strange = draw(protowire.noises)
+    record = protowire.example(shelf.beside(draw), protowire.Form(pieces=not strange, strange=strange))
+    return shelf.insert(draw, record), shelf.files()
+
+
 @edits("REC504", "ANN003")
 def _ragged(draw: st.DrawFn, _shelf: Shelf, features: dict[str, Any]) -> None:
     key = draw(st.sampled_from([key for key in FEATURES if key.startswith("image/object/") and key in features]))
