@@ -24,9 +24,6 @@ from .labelmaps import LabelMap
 from .samples import SIDES, SMALL
 from .ways import Broken, breaks, register, under
 
-FRESH = 4000
-"""Seed of the first picture that is put beside those drawn."""
-
 Parts = dict[str, list[list[bytes]]]
 
 
@@ -63,7 +60,7 @@ class Shelf:
         label = st.sampled_from(self.labels)
         boxes = annotations.tiles("", draw(st.integers(2, 3)))
         found = tuple(_relabelled(box, draw(label)) for box in boxes)
-        image = pictures.image(seed=FRESH + self.fresh)
+        image = pictures.image(seed=pictures.FRESH + self.fresh)
         self.fresh += 1
         picture = Picture(key=f"more-{self.fresh}{image.suffix}", boxes=found)
         return dict(shards.features(shards.example(picture, image, label_ids(self.labels))))
