@@ -11,7 +11,7 @@ nox -s zoo-matrix [-- NAME...]       build, train a step, export and restore eve
 nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
 nox -s tests -- PYTEST_ARGUMENTS     some of the tests
 nox -s fuzz -- [SECONDS [TARGET...]] search for files that crash a reader
-nox -s benchmark -- ARGUMENTS        measure what it costs to make records, beside other ways
+nox -s benchmark [-- SCRIPT ...]     run a script of benchmarks/: convert, unless another is named
 """
 
 import hashlib
@@ -128,10 +128,11 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def benchmark(session: nox.Session) -> None:
-    """Measure what it costs to make records, beside other ways (nox -s benchmark -- --docs docs/speed.md)."""
+    """Run a script of benchmarks/, convert unless another is named (nox -s benchmark -- reader --help)."""
     install(session, "--no-deps", "-r", TENSORFLOW)
     install(session, "-e", ".", *PEERS)
-    session.run("python", "benchmarks/convert.py", *session.posargs)
+    name, *words = session.posargs or ["convert"]
+    session.run("python", f"benchmarks/{name}.py", *words)
 
 
 @nox.session(default=False)
