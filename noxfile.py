@@ -11,7 +11,12 @@ nox -s zoo-matrix [-- NAME...]       build, train a step, export and restore eve
 nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
 nox -s tests -- PYTEST_ARGUMENTS     some of the tests
 nox -s fuzz -- [SECONDS [TARGET...]] search for files that crash a reader
+<<<<<<< HEAD
+nox -s benchmark [-- SCRIPT ...]     run a script of benchmarks/: convert, unless another is named
+=======
+nox -s mutants -- [MODULE...]        change the rules in one place at a time, and see whether their tests notice
 nox -s benchmark -- ARGUMENTS        measure what it costs to make records, beside other ways
+>>>>>>> h/mutants4
 """
 
 import hashlib
@@ -127,11 +132,19 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Change the rules in one place at a time, and see whether their tests notice (nox -s mutants -- boxes)."""
+    install(session, "-e", ".[test]")
+    session.run("python", "benchmarks/mutants.py", *session.posargs)
+
+
+@nox.session(default=False)
 def benchmark(session: nox.Session) -> None:
-    """Measure what it costs to make records, beside other ways (nox -s benchmark -- --docs docs/speed.md)."""
+    """Run a script of benchmarks/, convert unless another is named (nox -s benchmark -- reader --help)."""
     install(session, "--no-deps", "-r", TENSORFLOW)
     install(session, "-e", ".", *PEERS)
-    session.run("python", "benchmarks/convert.py", *session.posargs)
+    name, *words = session.posargs or ["convert"]
+    session.run("python", f"benchmarks/{name}.py", *words)
 
 
 @nox.session(default=False)

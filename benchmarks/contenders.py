@@ -247,7 +247,7 @@ def tensorflow_datasets(data: Path, out: Path) -> Work:
                 ]
                 yield path.name, {"image": str(path), "filename": path.name, "objects": objects}
 
-    tfds.display_progress_bar(enabled=False)
+    tfds.disable_progress_bar()
 
     def work() -> None:
         Photographs(data_dir=str(out), file_format="tfrecord").download_and_prepare()
@@ -256,7 +256,7 @@ def tensorflow_datasets(data: Path, out: Path) -> Work:
 
 
 def datumaro(data: Path, out: Path) -> Work:
-    """Use datumaro's export for the Object Detection API."""
+    """Use datumaro's export for the Object Detection API, which keeps bytes that it is given."""
     from datumaro.components.annotation import AnnotationType, Bbox, LabelCategories
     from datumaro.components.dataset import Dataset
     from datumaro.components.dataset_base import DatasetItem
@@ -278,12 +278,15 @@ def datumaro(data: Path, out: Path) -> Work:
                 )
                 for box in boxes
             ]
-            media = Image.from_file(path=str(path), size=(height, width))
+            # Bytes it keeps, while files it decodes and encodes anew.
+            media = Image.from_bytes(path.read_bytes, ext=path.suffix, size=(height, width))
             yield DatasetItem(id=path.stem, subset="train", media=media, annotations=drawn)
 
     def work() -> None:
         categories = {AnnotationType.label: LabelCategories.from_iterable(labels(data))}
-        Dataset.from_iterable(items(), categories=categories).export(str(out), "tf_detection_api", save_media=True)
+        Dataset.from_iterable(list(items()), categories=categories).export(
+            str(out), "tf_detection_api", save_media=True
+        )
 
     return work
 
@@ -322,7 +325,7 @@ CONTENDERS = {
     "tfds": Contender(
         title="tensorflow_datasets", way=tensorflow_datasets, packages=("tensorflow_datasets", "tensorflow")
     ),
-    "datumaro": Contender(title="datumaro", way=datumaro, packages=("datumaro", "tensorflow"), keeps=False),
+    "datumaro": Contender(title="datumaro", way=datumaro, packages=("datumaro", "tensorflow")),
 }
 
 

@@ -10,7 +10,7 @@ def put(page: Path, part: str, lines: Iterable[str]) -> None:
     Raises:
         ValueError: the page has no such part.
     """
-    begin, end = f"<!-- {part}: made by benchmarks/{part}.py -->\n", f"<!-- end of {part} -->\n"
+    begin, end = f"<!-- begin of {part} -->\n", f"<!-- end of {part} -->\n"
     text = page.read_text(encoding="utf-8")
     head, found, rest = text.partition(begin)
     _, closed, tail = rest.partition(end)

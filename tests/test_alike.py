@@ -4,8 +4,10 @@ import pictures
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jpegs import GOOD, ODD
 from PIL import ImageEnhance
 
+from odbuild.trainer import images
 from odbuild.trainer.alike import MOST_BITS, look, near
 
 
@@ -32,6 +34,22 @@ def test_a_copy_is_near_and_another_picture_is_far(change: str) -> None:
         picture = pictures.photograph(seed)
         assert _apart(pictures.encoded(picture), CHANGES[change](picture)) <= MOST_BITS
         assert _apart(pictures.encoded(picture), CHANGES[change](pictures.photograph(seed + 50))) > 2 * MOST_BITS
+
+
+@pytest.mark.parametrize("size", [(1, 1), (70, 900), (576, 512), (575, 512), (576, 511), (1200, 900)])
+@pytest.mark.parametrize("kind", ["RGB", "L", "CMYK", "PNG"])
+def test_the_look_is_the_same_where_the_check_has_decoded_the_picture(kind: str, size: tuple[int, int]) -> None:
+    picture = pictures.photograph(1, size)
+    data = pictures.encoded(picture, "PNG") if kind == "PNG" else pictures.encoded(picture.convert(kind))
+    _, kept = images.inspect_and_keep(data, check="decode")
+    assert look(data, kept) == look(data) is not None
+
+
+@pytest.mark.parametrize("name", [*GOOD, *ODD])
+def test_the_look_of_any_layout_is_the_same(name: str) -> None:
+    data = (GOOD | ODD)[name]
+    _, kept = images.inspect_and_keep(data, check="decode")
+    assert look(data, kept) == look(data) is not None
 
 
 def test_what_cannot_be_decoded_looks_like_nothing() -> None:

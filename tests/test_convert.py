@@ -235,7 +235,7 @@ def test_no_content_is_decoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyP
     decoded = []
     check = strict.check
 
-    def counting(*args: Any) -> tuple[str, ...]:
+    def counting(*args: Any) -> strict.Checked:
         decoded.append(args)
         return check(*args)
 

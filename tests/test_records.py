@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from odbuild.trainer import records
 from odbuild.trainer.errors import OdbuildError
 
-payloads = st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=4), max_size=8)
+payloads = st.lists(st.lists(st.binary(max_size=40), min_size=2, max_size=4), max_size=8)
 
 KNOWN = bytes.fromhex("0300000000000000" + "b099490e" + "616263" + "6e57f121")
 """The record `abc` as TensorFlow writes it (proven by the test marked tensorflow)."""
@@ -19,7 +19,7 @@ KNOWN = bytes.fromhex("0300000000000000" + "b099490e" + "616263" + "6e57f121")
 def _write(folder: Path, *payloads: bytes) -> records.Shard:
     with records.Writer(folder / "train-00000-of-00001.record") as writer:
         for payload in payloads:
-            writer.add([payload])
+            writer.add(b"", payload, b"")
         return writer.shard()
 
 
@@ -30,7 +30,7 @@ def test_a_shard_gives_back_what_was_written(
     path = tmp_path_factory.mktemp("shards") / "x.record"
     with records.Writer(path) as writer:
         for pieces in payloads:
-            writer.add([pieces[0], memoryview(bytearray(b"".join(pieces[1:])))])
+            writer.add(pieces[0], memoryview(bytearray(b"".join(pieces[1:-1]))), pieces[-1])
         shard = writer.shard()
     assert list(records.read(path)) == [b"".join(pieces) for pieces in payloads]
     data = path.read_bytes()
@@ -122,23 +122,50 @@ def test_large_and_many_records_come_through(tmp_path: Path) -> None:
     records.verify(shard)
 
 
-def test_what_was_added_before_the_last_turn_may_be_overwritten_after_the_next(tmp_path: Path) -> None:
-    buffers = [bytearray(300_000), bytearray(300_000)]
-    written = [bytes([number]) * 100_000 for number in range(90)]
+@given(
+    parts=st.lists(
+        st.tuples(
+            st.binary(max_size=40), st.integers(0, 400_000), st.binary(max_size=9000), st.sampled_from("rca")
+        ),
+        max_size=20,
+    )
+)
+def test_a_body_may_be_read_into_the_room_given_for_it(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[bytes, int, bytes, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("shards") / "x.record"
+    written: list[bytes] = []
+    blocks = records.Blocks()
+    for _ in range(2):
+        path.unlink(missing_ok=True)
+        written.clear()
+        with records.Writer(path, blocks) as writer:
+            for number, (head, length, tail, way) in enumerate(parts):
+                body = bytes([number + 1]) * length
+                room = writer.room(length)
+                room[:] = body
+                if way == "a":
+                    continue
+                writer.add(head, room if way == "r" else body, tail)
+                written.append(head + body + tail)
+            shard = writer.shard()
+        assert list(records.read(path)) == written
+        records.verify(shard)
+
+
+def test_a_body_larger_than_a_block_has_room(tmp_path: Path) -> None:
+    body = bytes(range(256)) * 3 * 4096
     with records.Writer(tmp_path / "x.record") as writer:
-        for number, record in enumerate(written):
-            at = 100_000 * (number % 3)
-            if not at:
-                writer.turn()
-            buffer = buffers[number // 3 % 2]
-            buffer[at : at + 100_000] = record
-            writer.add([memoryview(buffer)[at : at + 100_000]])
+        for _ in range(9):
+            room = writer.room(len(body))
+            room[:] = body
+            writer.add(b"head", room, b"tail")
         shard = writer.shard()
-    assert list(records.read(shard.path)) == written
+    assert list(records.read(shard.path)) == [b"head" + body + b"tail"] * 9
     records.verify(shard)
 
 
-def test_a_disk_that_is_full_is_told_by_the_next_turn_or_at_the_end(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_is_told_at_the_end_at_the_latest(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
@@ -146,9 +173,6 @@ def test_a_disk_that_is_full_is_told_by_the_next_turn_or_at_the_end(tmp_path: Pa
         file = os.open(full, os.O_RDWR)
         os.dup2(file, writer._file)
         os.close(file)
-        writer.add([bytes(2 * records.BLOCK)])
-        writer.turn()
-        with pytest.raises(OSError, match="No space left"):
-            writer.turn()
+        writer.add(b"", bytes(2 * records.BLOCK), b"")
         with pytest.raises(OSError, match="No space left"):
             writer.shard()

@@ -3,7 +3,7 @@
 import ast
 import glob
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,9 @@ Message = Any  # a message of a class made at run time, which has no static type
 
 Target = Literal["saved_model", "frozen_graph", "tflite"]
 
+Kind = Literal["file", "records", "checkpoint"]
+"""What is to be found at a path."""
+
 BUILDER = "object_detection/builders/model_builder.py"
 METRICS = "object_detection/eval_util.py"
 
@@ -39,6 +42,9 @@ RATES: Mapping[str, float] = {"momentum_optimizer": 0.01, "rms_prop_optimizer": 
 More than twice the largest of upstream's 102 sample configs: 0.0039, 0.00017; and for Adam 0.001 at a batch of
 one.
 """
+
+ROUNDING = 1e-6
+"""By this share a number may come out of a config larger than it was written: it is held in 32 bits."""
 
 BASES = ("learning_rate_base", "initial_learning_rate", "learning_rate")
 """What the different schedules call the rate that they begin or go on with."""
@@ -244,7 +250,7 @@ def extractor(config: Config) -> Iterator[Finding]:
     known = extractors(config.toolbox)
     name = config.network.feature_extractor.type
     if name not in known["tf1"] | known["tf2"]:
-        hint = did_you_mean(name, sorted(known["tf1"] | known["tf2"]))
+        hint = did_you_mean(name, known["tf1"] | known["tf2"])
         yield _EXTRACTOR.at(
             f"model.{config.message.model.WhichOneof('model')}.feature_extractor", f"{name!r}{hint}"
         )
@@ -328,7 +334,7 @@ def rate(config: Config) -> Iterator[Finding]:
     where = f"train_config.optimizer.{name}.learning_rate.{kind}"
     known = schedule.DESCRIPTOR.fields_by_name
     base = next(getattr(schedule, field) for field in BASES if field in known)
-    if base > RATES[name] * max(1, train.batch_size):
+    if base > RATES[name] * max(1, train.batch_size) * (1 + ROUNDING):
         yield _HOT.at(where, f"{base:g} with a batch of {train.batch_size}")
     if kind == "cosine_decay_learning_rate":
         yield from _cosine(schedule, train.num_steps, where)
@@ -357,9 +363,7 @@ def evaluation(config: Config) -> Iterator[Finding]:
     known = metrics(config.toolbox)
     for index, name in enumerate(config.message.eval_config.metrics_set):
         if name not in known:
-            yield _METRIC.at(
-                f"eval_config.metrics_set[{index}]", f"{quote(name)}.{did_you_mean(name, sorted(known))}"
-            )
+            yield _METRIC.at(f"eval_config.metrics_set[{index}]", f"{quote(name)}.{did_you_mean(name, known)}")
     if config.message.eval_config.batch_size > 1:
         yield _REMAINDER.at("eval_config.batch_size", str(config.message.eval_config.batch_size))
     if config.line == "tf2" and config.message.eval_input_reader:
@@ -399,7 +403,7 @@ def find_labels(config: Config) -> Path | None:
     return _found(config, path, "file") if path and not REMOTE.match(path) else None
 
 
-def _paths(message: Message) -> Iterator[tuple[str, str, Literal["file", "records", "checkpoint"]]]:
+def _paths(message: Message) -> Iterator[tuple[str, str, Kind]]:
     """Yield where each path stands, the path, and what is to be found there."""
     yield "train_config.fine_tune_checkpoint", message.train_config.fine_tune_checkpoint, "checkpoint"
     readers = [("train_input_reader", message.train_input_reader)]
@@ -410,19 +414,17 @@ def _paths(message: Message) -> Iterator[tuple[str, str, Literal["file", "record
             yield f"{where}.tf_record_input_reader.input_path[{index}]", path, "records"
 
 
-def _found(config: Config, path: str, kind: str) -> Path | None:
-    """Return what lies at a path, tried from each folder; the first where a pattern fits several."""
-    for folder in config.folders:
-        full = folder / path
-        if kind == "checkpoint" and checkpoint.exists(full):
-            return full
-        if kind == "records":
-            matches = sorted(glob.glob(str(full)))  # noqa: PTH207 - upstream's own patterns, absolute ones too
-            if matches:
-                return Path(matches[0])
-        if kind == "file" and full.is_file():
-            return full
-    return None
+def _found(config: Config, path: str, kind: Kind) -> Path | None:
+    """Return a path below the first folder in which it leads to what is wanted, or None where it does in none."""
+    return next(filter(_THERE[kind], (folder / path for folder in config.folders)), None)
+
+
+_THERE: Mapping[Kind, Callable[[Path], bool]] = {
+    "file": Path.is_file,
+    # Upstream's own patterns, absolute ones too.
+    "records": lambda path: bool(glob.glob(str(path))),  # noqa: PTH207
+    "checkpoint": checkpoint.exists,
+}
 
 
 def _silent(_line: str) -> None:

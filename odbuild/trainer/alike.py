@@ -14,6 +14,7 @@ from pathlib import Path
 from . import images, pool
 from .jpeg import Data
 from .sources import Reader, Survey
+from .strict import Gray
 
 MOST_BITS = 4
 """Bits of 64 in which pictures may differ that count as nearly the same."""
@@ -29,10 +30,15 @@ WIDTH, HEIGHT = 9, 8
 _MASKS = [(1 << 64 * (part + 1) // PARTS) - (1 << 64 * part // PARTS) for part in range(PARTS)]
 
 
-def look(data: Data) -> int | None:
-    """Return the 64 bits of a picture's look; None where it cannot be decoded."""
+def look(data: Data, kept: Gray | None = None) -> int | None:
+    """Return the 64 bits of a picture's look; None where it cannot be decoded.
+
+    Args:
+        data: the file.
+        kept: what `images.inspect_and_keep` gave for it, which saves decoding it again and changes no bit.
+    """
     try:
-        grays = images.grays(data, WIDTH, HEIGHT)
+        grays = images.grays(data, WIDTH, HEIGHT, kept)
     except images.ImageError:
         return None
     bits = 0

@@ -77,7 +77,7 @@ def convert(
         OdbuildError: the data has errors or no usable box, or the output cannot be written.
         UsageError: `out` is not free, or lies in the source.
     """
-    root = locate(folder, named)[0]
+    root, named = locate(folder, named)
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"{out} lies in the dataset {root}, which is never written to. Name another folder.")
     with workshop(out, f"*{shard.ACCOUNT}") as work:
@@ -87,7 +87,7 @@ def convert(
             with _told(sum(seen.lengths), say) as tell:
                 return look_at_all(seen, str(root), work, run, tell)
 
-        plan = schedule(folder, named, policies, work, look)
+        plan = schedule(root, named, policies, work, look)
         say(f"{plan.pictures:,} pictures with {plan.boxes:,} boxes in {plan.root}")
         with _told(plan.bytes, say) as tell:
             make = partial(shard.make, root=str(plan.root), work=work, verdicts=verdicts)

@@ -7,7 +7,7 @@ code, and its map is sorted, so equal pictures give equal bytes.
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, TypeVar
 
 from .dataset import Box
@@ -99,17 +99,20 @@ FEATURES = (
         key="image/object/difficult",
         kind="int",
         count="marked",
-        values=lambda it: [int(b.difficult) for b in it.boxes],
+        values=lambda it: tuple([int(b.difficult) for b in it.boxes]),
+        frequent=True,
     ),
     Feature(
-        key="image/object/is_crowd", kind="int", count="marked", values=lambda it: [int(b.crowd) for b in it.boxes]
+        key="image/object/is_crowd",
+        kind="int",
+        count="marked",
+        values=lambda it: tuple([int(b.crowd) for b in it.boxes]),
+        frequent=True,
     ),
     Feature(key="image/source_id", kind="bytes", count="one", values=lambda it: (it.key.encode(),)),
     Feature(key="image/width", kind="int", count="one", values=lambda it: (it.width,), frequent=True),
 )
 """Every feature of a record, sorted by key as deterministic serialisation has them."""
-
-_PICTURE, *_REST = FEATURES
 
 
 def encode(example: Example) -> bytes:
@@ -119,7 +122,7 @@ def encode(example: Example) -> bytes:
 
 def pieces(example: Example) -> tuple[bytes, Data, bytes]:
     """Return what `encode` gives in three pieces; the picture's bytes in the middle are those of the example."""
-    after = b"".join([_entry(feature, example) for feature in _REST])
+    after = b"".join([entry(values(example)) for values, entry in _REST])
     size = len(example.encoded)
     own = b"\x0a" + _varint(size)
     # Sizes of pictures hardly repeat, so they would only crowd the cache.
@@ -196,18 +199,18 @@ def _text(value: object) -> str:
         raise OdbuildError(f"The record holds a name that is not UTF-8: {value!r}.") from error
 
 
-def _entry(feature: Feature, example: Example) -> bytes:
+def _entry(feature: Feature, values: Values) -> bytes:
     """Return one map entry of `tf.train.Features`, key and values; nothing for marks that no box has."""
-    values = feature.values(example)
     if feature.count == "marked" and not any(values):
         return b""
-    return (_known if feature.frequent else _known.__wrapped__)(feature.key, feature.kind, values)
+    payload = _PAYLOADS[feature.kind](values)
+    return _lead(feature.key, feature.kind, len(payload)) + payload
 
 
-@lru_cache(maxsize=4096)
-def _known(key: str, kind: Kind, values: Values) -> bytes:
-    payload = _PAYLOADS[kind](values)
-    return _lead(key, kind, len(payload)) + payload
+def _entries(feature: Feature) -> Callable[[Values], bytes]:
+    """Return what makes the entries of one feature."""
+    make = partial(_entry, feature)
+    return lru_cache(maxsize=4096)(make) if feature.frequent else make
 
 
 def _bytes_list(values: Values) -> bytes:
@@ -354,3 +357,7 @@ def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
 
 def _damaged() -> OdbuildError:
     return OdbuildError("The record is not a tf.train.Example as this program writes it.")
+
+
+_PICTURE = FEATURES[0]
+_REST = [(feature.values, _entries(feature)) for feature in FEATURES[1:]]

@@ -18,6 +18,7 @@ from . import exif, jpeg, png, strict
 from .errors import OdbuildError
 from .findings import Action
 from .jpeg import Data
+from .strict import Gray
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,8 +30,9 @@ Check = Literal["none", "structure", "decode"]
 MOST_SAMPLES = 1 << 29
 """TensorFlow's decoder refuses a picture whose pixels times three channels, or four of CMYK, reach this."""
 
-QUALITY = 95
-"""JPEG quality of re-encoded pictures: its loss stays below that of the camera's own encoding."""
+QUALITY = 90
+"""JPEG quality of re-encoded pictures: at 95, phones' photographs that were shrunk to a third took more bytes than
+before."""
 
 FOREIGN = {"gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF"}
 """Formats that are read only to be re-encoded; everything else the imaging library knows stays shut."""
@@ -109,11 +111,16 @@ def inspect(data: Data, *, check: Check) -> ImageInfo:
     Raises:
         ImageError: it is neither JPEG nor PNG, or the check failed.
     """
+    return inspect_and_keep(data, check=check)[0]
+
+
+def inspect_and_keep(data: Data, *, check: Check) -> tuple[ImageInfo, Gray | None]:
+    """Do as `inspect`, and return what of the picture the check had to decode, for `grays` to use."""
     kind = sniff(data)
     if kind == "jpeg":
         return _jpeg(data, check)
     if kind == "png":
-        return _png(data, check)
+        return _png(data, check), None
     if not data:
         raise _damaged("it is empty")
     raise _unusable(kind)
@@ -159,20 +166,38 @@ def untagged(data: bytes) -> bytes:
     return data[:start] + new + data[end:]
 
 
-def grays(data: Data, width: int, height: int) -> bytes:
+def grays(data: Data, width: int, height: int, kept: Gray | None = None) -> bytes:
     """Return a picture shrunk to so many pixels, one byte of gray for each, row by row, whatever its proportions.
+
+    Args:
+        data: the file.
+        width: pixels.
+        height: pixels.
+        kept: what `inspect_and_keep` gave for the file, which saves decoding large pictures once more.
 
     Raises:
         ImageError: it cannot be decoded.
     """
     from PIL import Image
 
-    kind = sniff(data)
     # Eight times the size leaves the codec's own shrinking hardly any say in the result.
     room = 8 * width, 8 * height
-    picture = _foreign(data, kind) if kind in FOREIGN else _decoded(data, inspect(data, check="none"), room)
-    gray = _plain(picture, resized=True).convert("L")
-    return gray.resize((width, height), Image.Resampling.BOX).tobytes()
+    picture = _gray(data, room, kept)
+    return picture.resize((width, height), Image.Resampling.BOX).tobytes()
+
+
+def _gray(data: Data, room: tuple[int, int], kept: Gray | None) -> "Image.Image":
+    """Decode a picture to gray, at a fraction of its size, no side below the room's where it is not smaller."""
+    from PIL import Image
+
+    kind = sniff(data)
+    if kind in FOREIGN:
+        return _plain(_foreign(data, kind), resized=True).convert("L")
+    if kept is None or kept.shape[1] < room[0] or kept.shape[0] < room[1]:
+        kept = strict.gray(data, *room) if kind == "jpeg" else None
+    if kept is not None:
+        return Image.frombuffer("L", (kept.shape[1], kept.shape[0]), kept.tobytes())
+    return _plain(_decoded(data, inspect(data, check="none"), room), resized=True).convert("L")
 
 
 def sniff(data: Data) -> str:
@@ -194,11 +219,11 @@ def sniff(data: Data) -> str:
     return brands.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
 
 
-def _jpeg(data: Data, check: Check) -> ImageInfo:
+def _jpeg(data: Data, check: Check) -> tuple[ImageInfo, Gray | None]:
     try:
         found = jpeg.read(data, whole=check != "none")
         _bounded(found.width, found.height, found.channels)
-        warned = strict.check(data, found) if check == "decode" else ()
+        checked = strict.check(data, found) if check == "decode" else strict.Checked((), None)
     except jpeg.JpegError as error:
         raise _damaged(str(error)) from error
     except strict.StrictError as error:
@@ -207,14 +232,15 @@ def _jpeg(data: Data, check: Check) -> ImageInfo:
             f"the picture decodes to wrong pixels: {error}",
             "replace it, for TensorFlow would train on the damage without a word",
         ) from error
-    return ImageInfo(
+    info = ImageInfo(
         format="jpeg",
         width=found.width,
         height=found.height,
         orientation=found.orientation,
         channels=found.channels,
-        warnings=found.warnings + warned,
+        warnings=found.warnings + checked.warnings,
     )
+    return info, checked.gray
 
 
 def _png(data: Data, check: Check) -> ImageInfo:

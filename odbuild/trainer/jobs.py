@@ -14,7 +14,7 @@ from .labels import label_ids
 from .policies import Policies
 from .sources import Source
 
-VERSION = 1
+VERSION = 2
 """To be raised when the same job would give other bytes or another account than before."""
 
 LEAST_BYTES = 16 * 1024 * 1024

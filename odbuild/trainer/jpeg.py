@@ -9,9 +9,10 @@ expressions and slices do the work on the long parts.
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from . import exif
 
@@ -77,8 +78,7 @@ class Jpeg:
     pixels_end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Component:
+class _Component(NamedTuple):
     name: int
     across: int
     down: int
@@ -308,7 +308,7 @@ def _scan(state: _State, start: int, end: int) -> int:
     frame = state.frame
     if frame is None:
         raise JpegError("its pixels come before its size")
-    chosen = _chosen(state, frame, start, end)
+    chosen = _chosen(frame.components, bytes(state.view[start:end]))
     if state.single:
         raise JpegError("it goes on after its last pixel")
     state.single = not state.scans and not frame.progressive and len(chosen) == len(frame.components)
@@ -326,7 +326,7 @@ def _scan(state: _State, start: int, end: int) -> int:
         state.seen.update(dict.fromkeys(chosen, _ZEROS))
         if (first, last, bits) != (0, 63, 0):
             state.tolerate("a scan header with parameters of a progressive one", end - 3, end, b"\0\x3f\0")
-    tables = [tables for _, tables in chosen.values()]
+    tables = {tables for _, tables in chosen.values()}
     if not frame.arithmetic:
         _coded(state, frame, tables, first, bits)
     state.pixels_end = _pixels(state, frame, [component for component, _ in chosen.values()], end)
@@ -335,20 +335,19 @@ def _scan(state: _State, start: int, end: int) -> int:
     return state.pixels_end
 
 
-def _chosen(state: _State, frame: _Frame, start: int, end: int) -> dict[int, tuple[_Component, int]]:
+@lru_cache
+def _chosen(components: tuple[_Component, ...], header: bytes) -> dict[int, tuple[_Component, int]]:
     """Return the components of a scan by their index in the frame, each with the byte that names its tables."""
-    count = state.view[start]
-    if not 1 <= count <= 4 or end - start != 4 + 2 * count:
+    count = header[0]
+    if not 1 <= count <= 4 or len(header) != 4 + 2 * count:
         raise JpegError("a scan header does not fit its segment")
     chosen: dict[int, tuple[_Component, int]] = {}
-    for at in range(start + 1, start + 1 + 2 * count, 2):
+    for name, tables in zip(header[1:-3:2], header[2:-3:2], strict=True):
         # Files that give two components one name exist; the first that is not yet taken is meant.
-        index = next(
-            (i for i, one in enumerate(frame.components) if one.name == state.view[at] and i not in chosen), None
-        )
+        index = next((i for i, one in enumerate(components) if one.name == name and i not in chosen), None)
         if index is None:
             raise JpegError("a scan is of a channel that does not exist")
-        chosen[index] = frame.components[index], state.view[at + 1]
+        chosen[index] = components[index], tables
     if count > 1 and sum(one.across * one.down for one, _ in chosen.values()) > MOST_BLOCKS:
         raise JpegError("its channels are sampled too finely for one scan")
     return chosen
@@ -377,7 +376,7 @@ def _refined(state: _State, indices: tuple[int, ...], first: int, last: int, bit
         state.seen[index] = seen[:first] + bytes((after,)) * (last + 1 - first) + seen[last + 1 :]
 
 
-def _coded(state: _State, frame: _Frame, tables: list[int], first: int, bits: int) -> None:
+def _coded(state: _State, frame: _Frame, tables: Iterable[int], first: int, bits: int) -> None:
     """Check the Huffman tables that a scan uses; unused ones may be broken."""
     for table in tables:
         if not (frame.progressive and (first or bits >> 4)):

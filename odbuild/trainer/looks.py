@@ -54,10 +54,10 @@ def look(data: Data, check: images.Check, *, near: bool = False) -> Look:
     """
     digest, kind = hashlib.sha256(data).hexdigest(), images.sniff(data)
     try:
-        info = images.inspect(data, check=check)
+        info, kept = images.inspect_and_keep(data, check=check)
     except images.ImageError as error:
         return Look(digest=digest, kind=kind, problem=_rule(error))
-    return Look(info=info, digest=digest, kind=kind, bits=alike.look(data) if near else None)
+    return Look(info=info, digest=digest, kind=kind, bits=alike.look(data, kept) if near else None)
 
 
 def look_all(

@@ -1,6 +1,5 @@
 """TFRecord files: framing, checksums, shards."""
 
-import errno
 import hashlib
 import os
 import re
@@ -18,10 +17,13 @@ from .errors import OdbuildError
 from .jpeg import Data
 
 BLOCK = 1 << 20
-"""Bytes that are written at once, and hashed at once."""
+"""Bytes that are written at once, and hashed at once, unless a record is larger."""
 
-MOST_PIECES = 1000
-"""Pieces that are written at once; Linux takes 1,024 (IOV_MAX), and a record adds five."""
+SLACK = 4096
+"""Bytes that are kept free behind a picture: what comes there, its boxes above all, hardly ever takes more."""
+
+BLOCKS = 4
+"""Blocks that go round: one is filled, one written, one hashed, and one lies ready."""
 
 _MASK_DELTA = 0xA282EAD8
 """The constant that TFRecord adds to a rotated CRC, so that a CRC over stored CRCs stays useful."""
@@ -29,6 +31,7 @@ _MASK_DELTA = 0xA282EAD8
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CRC.size
+_FRAME_BYTES = _HEADER_BYTES + _CRC.size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,26 +51,48 @@ class Shard:
     sha256: str
 
 
+class Blocks:
+    """Memory that goes round between the one who fills it and those who write it; kept from shard to shard.
+
+    Memory that is new costs more than to read a picture into it.
+    """
+
+    def __init__(self) -> None:
+        self._free: SimpleQueue[memoryview] = SimpleQueue()
+        for _ in range(BLOCKS):
+            self.give(memoryview(b""))
+
+    def take(self, least: int) -> memoryview:
+        """Return a block of at least so many bytes, as soon as one is free."""
+        block = self._free.get()
+        return block if len(block) >= least else memoryview(bytearray(max(BLOCK, 1 << (least - 1).bit_length())))
+
+    def give(self, block: memoryview) -> None:
+        """Take back a block that is no longer needed."""
+        self._free.put(block)
+
+
 class Writer:
     """Writes one file of records; used in a `with`, which closes the file.
 
-    Records are gathered and written together: a system call that brings a megabyte costs two thirds of what ten
-    cost that bring a tenth, as the page cache takes it in large pieces.
+    Records are put together in blocks: a system call that brings a megabyte costs two thirds of what ten cost that
+    bring a tenth, as the page cache takes it in large pieces.
 
-    Where pictures pass unchanged, writing and the digest are most of the work. A thread each does them, the
-    second by reading behind the first what still lies in the page cache: both work on large blocks, so they hardly
-    ever ask for the interpreter.
+    Where pictures pass unchanged, writing and the digest are most of the work. A thread each does them, one behind
+    the other: both work on large blocks, so they hardly ever ask for the interpreter.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, blocks: Blocks | None = None) -> None:
+        """Begin a file that does not exist yet, with blocks that no other writer uses now."""
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self._count = self._bytes = self._waiting = 0
-        self._pieces: list[Data] = []
-        self._blocks: SimpleQueue[tuple[list[Data], int] | None] = SimpleQueue()
-        self._written: SimpleQueue[int | None] = SimpleQueue()
-        self._done: SimpleQueue[None] = SimpleQueue()
-        self._given = self._finished = self._turned = 0
+        self._count = self._bytes = 0
+        self._blocks = blocks or Blocks()
+        self._block = self._blocks.take(BLOCK)
+        self._at = self._lead = 0
+        self._given, self._given_at = memoryview(b""), 0
+        self._full: SimpleQueue[tuple[memoryview, int] | None] = SimpleQueue()
+        self._written: SimpleQueue[tuple[memoryview, int] | None] = SimpleQueue()
         self._digest = hashlib.sha256()
         self._failure: Exception | None = None
         self._threads = [threading.Thread(target=work) for work in (self._pour, self._follow)]
@@ -79,32 +104,45 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         self._join()
+        self._blocks.give(self._block)
         os.close(self._file)
 
-    def add(self, pieces: Sequence[Data]) -> None:
-        """Append a record that is given in pieces, as `examples.pieces` gives it.
-
-        None of them is copied: they must stay as they are until the second `turn` from now.
-        """
-        framed = frame(pieces)
-        self._count += 1
-        self._waiting += sum(map(len, framed))
-        self._pieces += framed
-        if self._waiting >= BLOCK or len(self._pieces) >= MOST_PIECES:
-            self._hand_over()
-
-    def turn(self) -> None:
-        """Return when all is written that was added before the last turn, so that its memory is free.
+    def room(self, length: int) -> memoryview:
+        """Return memory for the body of the next record, which `add` then need not copy; the next call ends it.
 
         Raises:
-            OSError: it could not be written.
+            OSError: an earlier record could not be written.
         """
-        self._hand_over()
-        while self._finished < self._turned:
-            self._done.get()
-            self._finished += 1
-        self._turned = self._given
-        self._raise()
+        # Where the body will lie if what stands before it is as long as it was last time, which it mostly is.
+        before = _HEADER_BYTES + self._lead
+        if self._at + before + length + SLACK > len(self._block):
+            self._turn(before + length + SLACK)
+        self._given_at = self._at + before
+        self._given = self._block[self._given_at : self._given_at + length]
+        return self._given
+
+    def add(self, head: bytes, body: Data, tail: bytes) -> None:
+        """Append a record that is given in three pieces, as `examples.pieces` gives it.
+
+        Raises:
+            OSError: an earlier record could not be written.
+        """
+        size = len(head) + len(body) + len(tail)
+        if self._at + size + _FRAME_BYTES > len(self._block):
+            self._turn(size + _FRAME_BYTES)
+        block, at = self._block, self._at
+        begin = at + _HEADER_BYTES
+        first = begin + len(head)
+        last = first + len(body)
+        end = last + len(tail)
+        if body is not self._given or first != self._given_at:
+            block[first:last] = body
+        block[begin:first] = head
+        block[last:end] = tail
+        block[at:begin], _, block[end : end + _CRC.size] = frame([block[begin:end]])
+        self._at = end + _CRC.size
+        self._lead = len(head)
+        self._count += 1
 
     def shard(self) -> Shard:
         """Return what was written, once all is; still in the `with`.
@@ -112,57 +150,45 @@ class Writer:
         Raises:
             OSError: it could not be written.
         """
-        self._hand_over()
+        self._turn(BLOCK)
         self._join()
         self._raise()
         return Shard(path=self._path, count=self._count, bytes=self._bytes, sha256=self._digest.hexdigest())
 
-    def _hand_over(self) -> None:
-        """Let what was gathered be written."""
-        if self._pieces:
-            self._blocks.put((self._pieces, self._waiting))
-            self._bytes += self._waiting
-            self._given += 1
-            self._pieces, self._waiting = [], 0
+    def _turn(self, least: int) -> None:
+        """Let what was put together be written, and begin another block of at least so many bytes."""
+        self._raise()
+        self._full.put((self._block, self._at))
+        self._bytes += self._at
+        self._block, self._at = self._blocks.take(least), 0
 
     def _raise(self) -> None:
         if self._failure:
             raise self._failure
 
     def _join(self) -> None:
-        self._blocks.put(None)
+        self._full.put(None)
         for thread in self._threads:
             thread.join()
 
     def _pour(self) -> None:
         """Write block after block until there is no more to come; none behind one that could not be written."""
-        done = 0
-        while (block := self._blocks.get()) is not None:
-            pieces, size = block
+        while (given := self._full.get()) is not None:
+            block, size = given
             try:
                 if not self._failure:
-                    _write(self._file, pieces, size)
-                    done += size
-                    self._written.put(done)
-            except Exception as error:  # noqa: BLE001  whoever waits for this thread raises it
+                    _write(self._file, block[:size])
+            except Exception as error:  # noqa: BLE001  whoever gives the next block raises it
                 self._failure = error
-            self._done.put(None)
+            self._written.put(given)
         self._written.put(None)
 
     def _follow(self) -> None:
-        """Hash the file as far as it is known to be written, until there is no more to come."""
-        block = memoryview(bytearray(BLOCK))
-        done = 0
-        try:
-            while (until := self._written.get()) is not None:
-                while done < until:
-                    size = os.preadv(self._file, [block[: until - done]], done)
-                    if not size:
-                        raise OSError(errno.EIO, f"it shrank to {done} bytes while it was written")  # noqa: TRY301
-                    self._digest.update(block[:size])
-                    done += size
-        except OSError as error:
-            self._failure = error
+        """Hash block after block, and give its memory back."""
+        while (given := self._written.get()) is not None:
+            block, size = given
+            self._digest.update(block[:size])
+            self._blocks.give(block)
 
 
 def pattern(shards: tuple[Shard, ...]) -> str:
@@ -214,13 +240,10 @@ def verify(shard: Shard) -> None:
         )
 
 
-def _write(file: int, pieces: Sequence[Data], total: int) -> None:
-    """Write all the pieces, which have so many bytes: a disk that fills up takes some before it refuses."""
-    done = os.writev(file, pieces)
-    if done < total:
-        rest = memoryview(b"".join(pieces))
-        while done < total:
-            done += os.write(file, rest[done:])
+def _write(file: int, data: memoryview) -> None:
+    """Write all: a disk that fills up takes some before it refuses."""
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def _record(file: BinaryIO, left: int, where: str) -> bytes:

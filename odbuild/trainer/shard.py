@@ -103,8 +103,8 @@ def make(name: str, tell: Callable[[int], None], *, root: str, work: Path, verdi
     account = Account()
     known = _verdicts(verdicts) if verdicts and job.policies.check == "decode" else None
     unfinished = _unfinished(job, work)
-    with records.Writer(unfinished) as writer:
-        reader = Reader(root, writer.turn)
+    with records.Writer(unfinished, _blocks()) as writer:
+        reader = Reader(root, writer.room)
         for picture, source in job.pictures():
             try:
                 _add(picture, _prepared(reader.read(source), job.policies, known), job, account, writer)
@@ -137,6 +137,11 @@ def _verdicts(path: Path) -> Verdicts:
     return Verdicts.open(path)
 
 
+@lru_cache(maxsize=1)
+def _blocks() -> records.Blocks:
+    return records.Blocks()
+
+
 def _add(picture: Picture, prepared: images.Prepared, job: Job, account: Account, writer: records.Writer) -> None:
     """Write one picture and book it."""
     policies = job.policies
@@ -161,7 +166,7 @@ def _add(picture: Picture, prepared: images.Prepared, job: Job, account: Account
         boxes=tuple(picture.boxes),
         ids=tuple([job.ids[box.label] for box in picture.boxes]),
     )
-    writer.add(examples.pieces(example))
+    writer.add(*examples.pieces(example))
     _count(account, picture, info)
     if "shrunk" in prepared.changes:
         before, after = (_little(picture, *size) for size in (_upright(prepared), (info.width, info.height)))

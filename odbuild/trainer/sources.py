@@ -20,9 +20,6 @@ MOST_BYTES = 1 << 29
 SAMPLE = 1024
 """Bytes from the middle of a picture, coded pixels as a rule, that tell it from others of the same size."""
 
-BUFFER = 1 << 20
-"""Bytes of pictures that are held together; a larger picture is held alone."""
-
 PRINT_BYTES = 16
 """Length of a fingerprint."""
 
@@ -110,20 +107,16 @@ def broken(error: ImageError) -> Rule:
 
 
 class Reader:
-    """Reads pictures one behind the other into two buffers, one begun again when the other is full."""
+    """Reads pictures."""
 
-    def __init__(self, root: str, again: Callable[[], None] = lambda: None) -> None:
-        """Take the dataset's folder, and what is to be called when a buffer is full.
-
-        What was read before it was called last is overwritten when it returns.
-        """
+    def __init__(self, root: str, room: Callable[[int], memoryview] | None = None) -> None:
+        """Take the dataset's folder, and what gives memory of some length; else each overwrites the one before."""
         self._root = f"{root}/"
-        self._again = again
-        self._buffer, self._other = (memoryview(bytearray(BUFFER)) for _ in range(2))
-        self._at = 0
+        self._room = room or self._own
+        self._memory = memoryview(b"")
 
     def read(self, source: Source) -> memoryview:
-        """Return the bytes of a picture, in the buffer.
+        """Return the bytes of a picture, in the memory that was given for it.
 
         Raises:
             OdbuildError: they are not what was surveyed.
@@ -146,15 +139,10 @@ class Reader:
             raise OdbuildError(f"{path} changed while it was converted. Convert again.")
         return view
 
-    def _room(self, length: int) -> memoryview:
-        if self._at + length > len(self._buffer):
-            self._again()
-            self._buffer, self._other = self._other, self._buffer
-            self._at = 0
-            if length > len(self._buffer):
-                self._buffer = memoryview(bytearray(length))
-        self._at += length
-        return self._buffer[self._at - length : self._at]
+    def _own(self, length: int) -> memoryview:
+        if length > len(self._memory):
+            self._memory = memoryview(bytearray(length))
+        return self._memory[:length]
 
 
 def _look(seen: Survey, root: str, picture: Picture) -> None:

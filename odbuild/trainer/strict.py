@@ -6,9 +6,14 @@ At an eighth of the size little more than the entropy coding is undone, and that
 import io
 import re
 import struct
+from dataclasses import dataclass
+from typing import Any
 
 from . import jpeg, quantization
 from .jpeg import Data
+
+Gray = Any
+"""A shrunk picture: bytes by row, column and the one channel. An array of numpy, which is loaded late."""
 
 _SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
@@ -23,8 +28,21 @@ class StrictError(ValueError):
     """Report a JPEG with damaged pixels; the message is what libjpeg noticed."""
 
 
-def check(data: Data, structure: jpeg.Jpeg) -> tuple[str, ...]:
-    """Decode a JPEG of sound structure, and return warnings.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A JPEG without damage.
+
+    Attributes:
+        warnings: oddities that harm no pixel.
+        gray: the picture at an eighth of its size; None where the fast decoder cannot read it.
+    """
+
+    warnings: tuple[str, ...]
+    gray: Gray | None
+
+
+def check(data: Data, structure: jpeg.Jpeg) -> Checked:
+    """Decode a JPEG of sound structure.
 
     Raises:
         StrictError: some of its coded pixels are damaged, though most decoders would not say so.
@@ -32,16 +50,30 @@ def check(data: Data, structure: jpeg.Jpeg) -> tuple[str, ...]:
     original = data
     if structure.edits:
         data = _edited(data, structure.edits)
-    complaint = _complaint(data)
+    small, complaint = _decoded(data)
     surplus = _SURPLUS.search(complaint)
     if surplus:
         shorter = _without_filler(data, int(surplus[1]))
-        if shorter and not _complaint(shorter):
-            return ("filler after its last pixel",)
+        whole, still = _decoded(shorter) if shorter else (None, complaint)
+        if not still:
+            return Checked(("filler after its last pixel",), whole)
     complaint = complaint or _doubt(original, structure)
     if complaint:
         raise StrictError(complaint)
-    return ()
+    return Checked((), small)
+
+
+def gray(data: Data, width: int, height: int) -> Gray | None:
+    """Decode a JPEG to the smallest fraction of its size that has so many pixels each way, damaged or not.
+
+    Where an eighth is large enough, it is what `check` decodes. None where the fast decoder cannot read it.
+    """
+    import simplejpeg
+
+    try:
+        return simplejpeg.decode_jpeg(data, "GRAY", min_height=height, min_width=width, strict=False)
+    except ValueError:
+        return None
 
 
 def _doubt(data: Data, structure: jpeg.Jpeg) -> str:
@@ -53,16 +85,15 @@ def _doubt(data: Data, structure: jpeg.Jpeg) -> str:
     return ""
 
 
-def _complaint(data: Data) -> str:
-    """Return the first thing that libjpeg complains of; empty if there is none."""
+def _decoded(data: Data) -> tuple[Gray | None, str]:
+    """Return a picture at an eighth of its size, and the first thing that libjpeg complains of, if any."""
     # Loads numpy, which takes longer than checking a hundred headers.
     import simplejpeg
 
     try:
-        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
+        return simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True), ""
     except ValueError as error:
-        return _lenient(data) if _RARE_SAMPLING in str(error) else str(error)
-    return ""
+        return None, _lenient(data) if _RARE_SAMPLING in str(error) else str(error)
 
 
 def _lenient(data: Data) -> str:

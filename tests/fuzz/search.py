@@ -10,6 +10,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["odbuild.trainer", "google.protobuf.text_format", "yaml"]):
+    # The readers load these two when they first need them, and nothing is followed that is loaded later than here.
+    import google.protobuf.text_format  # noqa: F401
+    import yaml  # noqa: F401
+
     from fuzz.targets import TARGETS, attempt, prepare
 
 LONGEST = 8192

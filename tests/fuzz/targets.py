@@ -157,6 +157,8 @@ def _cloud() -> Iterator[bytes]:
             found = {"a.jpg": boxes, "b/c.jpg": [box], "../d.jpg": boxes, "gone.jpg": [box]}
             document = {"version": "1.0", "type": "localization", "labels": labels_, "annotations": found}
             yield json.dumps(document).encode()
+    tiny = b'{"x": 0, "y": 0, "x2": 1e-200, "y2": 1e-200, "label": "cat"}'
+    yield b'{"type": "localization", "annotations": {"a.jpg": [%b, %b]}}' % (tiny, tiny)
     yield b'{"annotations": {"a.jpg": [{"x": 1e400, "y": -0, "x2": 1E-5, "y2": 12345678901234567890123}]}}'
     yield b'\xef\xbb\xbf{"labels": [], "annotations": {}, "type": "classification", "more": {"a": [1, {}]}}'
 

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..dataset import Box, Picture, SplitName, labels_of, spelled
 from ..looks import Look
@@ -117,8 +117,10 @@ def find(pictures: Sequence[Picture], looks: Mapping[str, Look]) -> Places:
     """
     places = Places()
     stamps: Counter[int] = Counter()
-    for picture in pictures:
-        if picture.boxes:
+    for packed in pictures:
+        if packed.boxes:
+            # Packed boxes are made anew in every walk over them.
+            picture = replace(packed, boxes=tuple(packed.boxes))
             places.pairs += _pairs(picture)
             places.whole += [_spot(picture, box) for box in picture.boxes if _is_whole(box)]
             places.specks += [_spot(picture, box) for box in _specks(picture, looks.get(picture.key))]
@@ -168,20 +170,19 @@ def _pairs(picture: Picture) -> Iterator[Pair]:
         for other in boxes[at : at + NEIGHBOURS]:
             if other.xmin > across:
                 break
-            if abs(other.ymin - box.ymin) <= down and _overlap(box, other) > SAME_PLACE:
+            if abs(other.ymin - box.ymin) <= down and _is_same(box, other):
                 first, second = sorted((box, other), key=lambda one: one.index)
                 yield Pair(key=picture.key, first=first, second=second)
                 break
 
 
-def _overlap(one: Box, other: Box) -> float:
-    """Return the intersection of two boxes over their union."""
+def _is_same(one: Box, other: Box) -> bool:
+    """Say whether the intersection of two boxes is nearly their union, where their left edges are in reach."""
     width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
     height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
-    if width <= 0 or height <= 0:
-        return 0.0
     both = width * height
-    return both / (_area(one) + _area(other) - both)
+    # By no division: the areas of the tiniest boxes are 0 in floating point.
+    return both > SAME_PLACE * (_area(one) + _area(other) - both)
 
 
 def _area(box: Box) -> float:
