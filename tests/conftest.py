@@ -21,7 +21,7 @@ from odbuild.upstream import Upstream
 
 settings.register_profile("default", max_examples=50, deadline=None)
 settings.register_profile("deep", max_examples=2000, deadline=None)
-settings.load_profile(os.environ.get("ODBUILD_HYPOTHESIS", "default"))
+settings.load_profile("default")  # unless --hypothesis-profile names the other
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ from odbuild.errors import UsageError
 from odbuild.strategies import SMALL, Broken, LabelMap, Records, Sample
 from odbuild.strategies.samples import Format
 from odbuild.strategies.ways import WAYS
-from odbuild.trainer import images, labels, readers
+from odbuild.trainer import examples, images, labels, readers
 from odbuild.trainer.convert import convert
 from odbuild.trainer.findings import render
 from odbuild.trainer.policies import Policies
@@ -160,6 +160,17 @@ def test_nothing_at_all_is_wrong_with_enough_that_was_converted(fresh: Callable[
     assert not report.findings, render(report.findings)
 
 
+@given(found=strategies.records(labels=strategies.labels(odd=True)))
+def test_drawn_records_are_read_back_as_they_are(fresh: Callable[[], Path], found: Records) -> None:
+    every = [example for parts in found.shards.values() for part in parts for example in part]
+    assert [examples.decode(examples.encode(example)) for example in every] == every
+    read, _ = readers.read(found.write(fresh()))
+    assert read.declared == found.labels
+    assert {one.key: (tuple(one.boxes), one.size) for one in read.pictures} == {
+        one.key: (one.boxes, (one.width, one.height)) for one in every
+    }
+
+
 # Broken
 
 
@@ -258,12 +269,17 @@ def decoded(decoder, record):
         "crowd": found[Fields.groundtruth_is_crowd].numpy().tolist(),
     }
 
-for line in sys.stdin:
-    labels, shards = json.loads(line)
+def answer(labels, shards):
     known = label_map_util.get_label_map_dict(labels)
     decoder = TfExampleDecoder(label_map_proto_file=labels if shards else None)
-    seen = [decoded(decoder, record) for shard in shards for record in tf.data.TFRecordDataset(shard)]
-    print("answer", json.dumps([known, seen]), flush=True)
+    return known, [decoded(decoder, record) for shard in shards for record in tf.data.TFRecordDataset(shard)]
+
+for line in sys.stdin:
+    try:
+        found = answer(*json.loads(line))
+    except Exception as error:
+        found = None, repr(error)
+    print("answer", json.dumps(found), flush=True)
 """
 
 
@@ -312,6 +328,7 @@ def test_upstream_reads_records_as_we_do(
     shards = sorted(folder.glob("*.record"))
     known, seen = upstreams(folder / "label_map.pbtxt", shards)
     read, _ = readers.read(folder)
+    assert known, seen
     theirs = {one["key"]: one for one in seen}
     assert set(theirs) == {picture.key for picture in read.pictures}
     for picture in read.pictures:
@@ -326,6 +343,17 @@ def test_upstream_reads_records_as_we_do(
 
 
 # For users
+
+PACKAGES = {"PIL", "crc32c", "google", "jinja2", "markupsafe", "odbuild", "yaml"}
+"""odbuild, and what it imports at its start of the packages that it depends on."""
+
+
+def test_only_hypothesis_is_needed_beside_odbuild() -> None:
+    code = "import sys, hypothesis; old = {*sys.modules}; import odbuild.strategies; print(*{*sys.modules} - old)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    new = {name.partition(".")[0] for name in done.stdout.split() if "cython" not in name}
+    assert "odbuild" in new
+    assert new - set(sys.stdlib_module_names) <= PACKAGES
 
 
 def test_without_hypothesis_it_says_what_to_install() -> None:

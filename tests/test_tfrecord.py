@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from odbuild.strategies import protowire
-from odbuild.strategies.protowire import Form
+from odbuild.strategies.protowire import Form, delimited
 from odbuild.trainer import examples, findings, readers, records
 from odbuild.trainer.dataset import Box, Dataset, Picture
 from odbuild.trainer.errors import OdbuildError
@@ -83,6 +83,48 @@ def test_records_of_every_form_are_read(
         assert picture.size == (it.width, it.height)
         assert picture.split == "train"
         assert _bytes(read, picture) == it.encoded
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        (Form(pieces=True), "it holds a list in pieces, of which TensorFlow reads the first"),
+        (Form(strange=b"\x78\x01"), "it holds fields that TensorFlow does not know, and so reads nothing of it"),
+    ],
+)
+def test_what_tensorflow_would_not_read_whole_is_refused(tmp_path: Path, form: Form, why: str) -> None:
+    record = protowire.example({**PLAIN, "image/object/bbox/xmin": [0.1, 0.2]}, form)
+    data, found = readers.read(_shard(tmp_path, record))
+    assert not data.pictures
+    assert [(it.code, it.value) for it in found if it.severity == "error"] == [("REC503", why)]
+
+
+@st.composite
+def _spelled(draw: st.DrawFn) -> bytes:
+    """Draw features with one list of floats, in any number of pieces and among fields that no reader knows."""
+    unknown = st.just(b"") | protowire.noises
+    piece = st.lists(st.floats(width=32, allow_nan=False), max_size=2).map(
+        lambda it: struct.pack(f"<{len(it)}f", *it)
+    )
+    packed = piece.map(lambda it: delimited(1, it))
+    single = st.floats(width=32, allow_nan=False).map(lambda it: b"\x0d" + struct.pack("<f", it))
+    values = st.lists(packed | single | unknown, max_size=3).map(b"".join)
+    feature = st.lists(values.map(lambda it: delimited(2, it)) | unknown, max_size=2).map(b"".join)
+    entry = st.permutations([delimited(1, b"x"), delimited(2, draw(feature)), draw(unknown)]).map(b"".join)
+    more = st.just(b"") | entry.map(lambda it: delimited(1, it))
+    return delimited(1, delimited(1, draw(entry)) + draw(unknown) + draw(more))
+
+
+@pytest.mark.tensorflow
+@given(record=_spelled())
+def test_what_is_read_of_a_record_tensorflow_reads_as_well(record: bytes) -> None:
+    tf = pytest.importorskip("tensorflow")
+    try:
+        features, _ = wire.features(memoryview(record))
+    except wire.WireError:
+        return
+    theirs = tf.io.parse_single_example(record, {"x": tf.io.VarLenFeature(tf.float32)})["x"].values
+    assert theirs.numpy().tolist() == list(features["x"].float_list.value)
 
 
 @given(data=st.data(), example=anything)

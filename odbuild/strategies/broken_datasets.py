@@ -29,9 +29,6 @@ MODEL = "ssd_mobilenet_v2"
 TWICE = "\N{SYMBOL FOR NULL}twice"
 """Stands in the document in the place of a key that was there before."""
 
-FRESH = 4000
-"""Seed of the first picture that is put beside those drawn."""
-
 Entry = dict[str, Any]
 
 
@@ -91,7 +88,7 @@ class Draft:
 
     def add(self, entries: Iterable[Entry], image: Image | None = None, key: str = "") -> str:
         """Put a picture beside the others, and return its key."""
-        image = image or pictures.image(seed=FRESH + len(self.files))
+        image = image or pictures.image(seed=pictures.FRESH + len(self.files))
         # No drawn name has a hyphen.
         key = key or f"more-{len(self.files)}{image.suffix}"
         self.annotations[key] = list(entries)
@@ -172,7 +169,7 @@ def _no_file(draw: st.DrawFn, draft: Draft) -> str:
     key = f"gone-{draw(annotations.keys()).replace('/', '-')}"
     draft.annotations[key] = [draft.some_entry(draw)] * draw(st.integers(0, 2))
     if draw(st.booleans()):
-        draft.files[f"{key[:-4]}.JPG"] = pictures.image(seed=FRESH).data
+        draft.files[f"{key[:-4]}.JPG"] = pictures.image(seed=pictures.FRESH).data
     return place(key)
 
 
@@ -369,7 +366,9 @@ def _other_format(draw: st.DrawFn, draft: Draft) -> str:
 @changes("IMG102")
 def _misnamed(draw: st.DrawFn, draft: Draft) -> str:
     kind, suffix = draw(st.sampled_from([("jpeg", "png"), ("png", "jpg"), ("png", "JPEG")]))
-    return place(draft.add([draft.some_entry(draw)], pictures.image(kind, seed=FRESH), key=f"more-0.{suffix}"))
+    return place(
+        draft.add([draft.some_entry(draw)], pictures.image(kind, seed=pictures.FRESH), key=f"more-0.{suffix}")
+    )
 
 
 @changes("IMG103")
@@ -424,7 +423,7 @@ def _nearly_same(draw: st.DrawFn, draft: Draft) -> str:
 
 @changes("IMG111")
 def _odd_file(draw: st.DrawFn, draft: Draft) -> str:
-    image = pictures.image(seed=FRESH)
+    image = pictures.image(seed=pictures.FRESH)
     return place(draft.add([draft.some_entry(draw)], replace(image, data=draw(_odd(image.data)))))
 
 
@@ -450,7 +449,7 @@ def _gray(width: int, height: int) -> Image:
 
 
 def _encoded(form: str, mode: str = "RGB", **options: Any) -> Image:
-    data = pictures.saved(pictures.drawing(48, 40, FRESH).convert(mode), form, **options)
+    data = pictures.saved(pictures.drawing(48, 40, pictures.FRESH).convert(mode), form, **options)
     return Image(data=data, format="jpeg", width=48, height=40)
 
 
@@ -568,7 +567,7 @@ def _missing(draw: st.DrawFn, sample: Sample) -> tuple[Sample, str]:
     side = _side(draw)
     box = draw(annotations.boxes(st.just(f"no {label}")))
     picture = _beside(draw, sample, side, boxes=(box,))
-    return sample.with_picture(picture, pictures.image(seed=FRESH)), side
+    return sample.with_picture(picture, pictures.image(seed=pictures.FRESH)), side
 
 
 @moves("SPL402")
@@ -583,7 +582,7 @@ def _leaked(draw: st.DrawFn, sample: Sample) -> tuple[Sample, str]:
 def _divided(draw: st.DrawFn, sample: Sample) -> tuple[Sample, str]:
     for number, side in enumerate(SIDES):
         picture = _beside(draw, sample, side, group="film")
-        sample = sample.with_picture(picture, pictures.image(seed=FRESH + number))
+        sample = sample.with_picture(picture, pictures.image(seed=pictures.FRESH + number))
     return sample, "film"
 
 

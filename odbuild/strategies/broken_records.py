@@ -24,9 +24,6 @@ from .labelmaps import LabelMap
 from .samples import SIDES, SMALL
 from .ways import Broken, breaks, register, under
 
-FRESH = 4000
-"""Seed of the first picture that is put beside those drawn."""
-
 Parts = dict[str, list[list[bytes]]]
 
 
@@ -63,7 +60,7 @@ class Shelf:
         label = st.sampled_from(self.labels)
         boxes = annotations.tiles("", draw(st.integers(2, 3)))
         found = tuple(_relabelled(box, draw(label)) for box in boxes)
-        image = pictures.image(seed=FRESH + self.fresh)
+        image = pictures.image(seed=pictures.FRESH + self.fresh)
         self.fresh += 1
         picture = Picture(key=f"more-{self.fresh}{image.suffix}", boxes=found)
         return dict(shards.features(shards.example(picture, image, label_ids(self.labels))))
@@ -190,6 +187,13 @@ def _other_type(draw: st.DrawFn, _shelf: Shelf, features: dict[str, Any]) -> Non
 @edits("REC503")
 def _masks(draw: st.DrawFn, _shelf: Shelf, features: dict[str, Any]) -> None:
     features[f"image/object/{draw(st.sampled_from(['mask', 'weight', 'keypoint/x']))}"] = [b"\x89PNG"]
+
+
+@spoils("REC503")
+def _unread(draw: st.DrawFn, shelf: Shelf) -> tuple[str, dict[str, bytes]]:
+    strange = draw(protowire.noises)
+    record = protowire.example(shelf.beside(draw), protowire.Form(pieces=not strange, strange=strange))
+    return shelf.insert(draw, record), shelf.files()
 
 
 @edits("REC504", "ANN003")

@@ -17,6 +17,9 @@ from .files import Brief
 LEAST, MOST = 32, 64
 """Pixels of a drawn picture's sides: the least that no rule calls too small, and enough."""
 
+FRESH = 4000
+"""Seed of the first picture that is put beside those drawn."""
+
 BLOCK = 8
 """Pixels of the blocks that spell the seed, which are those that JPEG cuts a picture into."""
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from odbuild import writers
 from odbuild.trainer.dataset import Box, Dataset, Picture, SplitName, in_order, labels_of, used_labels
+from odbuild.trainer.readers.files import fold
 
 from . import annotations, pictures
 from .files import Brief, put
@@ -138,7 +139,7 @@ def datasets(
             annotations.stems(),
             min_size=max(least, 2) if sided else least,
             max_size=max(most, 2) if sided else most,
-            unique_by=annotations.folded,
+            unique_by=fold,
         )
     )
     box = annotations.boxes(st.sampled_from(known), exact=exact)

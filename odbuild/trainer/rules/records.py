@@ -69,6 +69,8 @@ def incomplete(data: Data) -> Iterator[Finding]:
 def foreign(data: Data) -> Iterator[Finding]:
     """A record is no `tf.train.Example`, lacks `image/encoded`, or has a feature of another type than is read.
 
+    Or it is spelled as protobuf allows and no known writer does: of a list in pieces TensorFlow reads the first
+    without a word, and features with fields that it does not know it does not read. Write such records again.
     Features of objects that boxes do not need, such as masks, are noted.
     """
     yield from data.found.get("REC503", ())
