@@ -11,12 +11,8 @@ nox -s zoo-matrix [-- NAME...]       build, train a step, export and restore eve
 nox -s lock [-- --upgrade]           compile the locks of the runtime rows again
 nox -s tests -- PYTEST_ARGUMENTS     some of the tests
 nox -s fuzz -- [SECONDS [TARGET...]] search for files that crash a reader
-<<<<<<< HEAD
-nox -s benchmark [-- SCRIPT ...]     run a script of benchmarks/: convert, unless another is named
-=======
 nox -s mutants -- [MODULE...]        change the rules in one place at a time, and see whether their tests notice
-nox -s benchmark -- ARGUMENTS        measure what it costs to make records, beside other ways
->>>>>>> h/mutants4
+nox -s benchmark [-- SCRIPT ...]     run a script of benchmarks/: convert, unless another is named
 """
 
 import hashlib

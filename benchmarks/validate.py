@@ -6,7 +6,7 @@
    eighth of their size: in one process, and as commands with their start-up;
 2. checking an annotations file of a million boxes: seconds and memory;
 3. starting, beside Python alone and beside importing TensorFlow;
-4. a run of pytest with the plugin installed and not used, beside the same run without it.
+4. a run of pytest, where that is installed, with the plugin there and not used, beside the same run without it.
 
 All contenders take turns in every round; the least time of each counts, by the clock and of the processors.
 Compare the ratios; on a busy machine those of the processors. Nothing is cached but the pages of files.
@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--docs", type=Path, help="page whose part `validate` is made again")
     words = parser.parse_args()
+    # An installed package is compiled.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = ""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for line in report(words.dataset, Path(folder), words.rounds):
@@ -73,7 +75,8 @@ def report(dataset: Path | None, folder: Path, rounds: int) -> Iterator[str]:
         yield from compare(f"{many}, as commands", as_commands(dataset), rounds)
     yield from a_million_boxes(folder)
     yield from compare("start-up", starts(), rounds)
-    yield from compare(f"pytest, {TESTS} tests", plain_tests(folder), rounds)
+    if find_spec("pytest"):
+        yield from compare(f"pytest, {TESTS} tests", plain_tests(folder), rounds)
 
 
 def compare(title: str, ways: Mapping[str, Way], rounds: int) -> Iterator[str]:
