@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from PIL import Image
 
 from odbuild import bundle, rehearse
 from odbuild.cache import cache_folder
+from odbuild.trainer.convert import convert
+from odbuild.trainer.policies import Policies
 from odbuild.upstream import Upstream
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.training]
@@ -142,9 +144,14 @@ def tf1(unpack: Unpack) -> tuple[Run, Run]:
 
 
 @pytest.fixture(scope="module")
-def tf2_runs(unpack: Unpack) -> list[Run]:
-    """Train a TF2 model from random weights: to the end, once more with nothing left to do, and two steps on."""
-    job = unpack("ssd_mobilenet_v2_fpnlite_320x320")
+def tf2_runs(unpack: Unpack, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Train a TF2 model from random weights: to the end, once more with nothing left to do, and two steps on.
+
+    Its DATA_DIR holds a finished conversion.
+    """
+    records = tmp_path_factory.mktemp("converted") / "records"
+    convert(photographs, records, Policies(exif="apply"), print)
+    job = replace(unpack("ssd_mobilenet_v2_fpnlite_320x320"), data=records)
     return [job.start(STEPS), job.start(STEPS), job.start(STEPS + 2)]
 
 
@@ -208,6 +215,7 @@ def test_a_run_leaves_what_clients_look_for(which: str, request: pytest.FixtureR
     assert run.code == 0, run.log
     left = {str(path.relative_to(run.result)) for path in run.result.rglob("*")}
     assert {"model/saved_model.pb", "model/labels.json", "label_map.pbtxt", "pipeline.config"} <= left
+    assert (run.result / "model" / "label_map.pbtxt").read_bytes() == (run.result / "label_map.pbtxt").read_bytes()
     assert {"detections.png", "results.json", "ledger.jsonl", "checkpoints/best.json"} <= left
     assert ("model/frozen_inference_graph.pb" in left) == (which == "tf1")
     assert 0 <= run.results["map"] <= run.results["map50"] <= 1

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from . import checkpoint, config
+from .index import LABEL_MAP
+from .labels import to_pbtxt
 from .plan import Plan
 
 FROZEN = "frozen_inference_graph.pb"
@@ -29,7 +31,7 @@ def export(plan: Plan, prefix: Path, target: Path) -> tuple[str, ...]:
         if (raw / FROZEN).exists():
             shutil.copyfile(raw / FROZEN, ready / FROZEN)
         (ready / "labels.json").write_text(json.dumps(plan.labels, ensure_ascii=False), encoding="utf-8")
-        shutil.copyfile(Path(plan.data) / "label_map.pbtxt", ready / "label_map.pbtxt")
+        (ready / LABEL_MAP).write_text(to_pbtxt(plan.labels), encoding="ascii")
         shutil.rmtree(target, ignore_errors=True)
         ready.replace(target)
     return tuple(name for name in ("saved_model.pb", FROZEN) if (target / name).exists())

@@ -23,7 +23,7 @@ class Plan:
         pipeline: Path of the pipeline config, ready to train.
         checkpoint: Prefix of the checkpoint to start from, or None for random weights.
         labels: Class names, in the order of their ids from 1.
-        data: Folder of the records, the label map and the ledger.
+        data: Folder of the run's own, for its records too where DATA_DIR holds photographs.
         validation_records: Paths of the validation shards.
         fingerprint: Identifies model, data and start; a run only resumes one of the same fingerprint.
         result: RESULT_DIR.
