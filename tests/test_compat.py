@@ -3,6 +3,8 @@
 Each question is asked of a process of its own, since a shim changes the process that it is installed in.
 """
 
+import itertools
+import math
 import os
 import subprocess
 import sys
@@ -102,3 +104,41 @@ nasnet._update_hparams(other, is_training=False)
 print(one.num_cells, one.drop_path_keep_prob, other.drop_path_keep_prob)
 """
     assert ask(unpacked, code) == "18 0.7 1.0"
+
+
+@pytest.mark.parametrize("maker", ["upstream's", "Keras's own"])
+def test_an_optimizer_whose_rate_is_set_follows_the_schedule(unpacked: str, maker: str) -> None:
+    """Keras's own asks a callable once: a model would stay at the first rate of its warm-up without an error."""
+    code = f"""
+compat.install("tf2")
+import tensorflow as tf
+from google.protobuf import text_format
+from object_detection.builders import optimizer_builder
+from object_detection.protos import optimizer_pb2
+wanted = text_format.Parse('''
+momentum_optimizer {{
+  learning_rate {{
+    cosine_decay_learning_rate {{
+      learning_rate_base: 1 warmup_learning_rate: 0.25 warmup_steps: 2 total_steps: 6
+    }}
+  }}
+  momentum_optimizer_value: 0
+}}
+use_moving_average: false
+''', optimizer_pb2.Optimizer())
+step, weight = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0)
+optimizer, (rate,) = optimizer_builder.build(wanted, global_step=step)
+if {maker == "Keras's own"}:
+    optimizer = tf.keras.optimizers.SGD(rate)
+@tf.function
+def go():
+    optimizer.learning_rate = rate()
+    optimizer.apply_gradients([(tf.constant(-1.0), weight)])
+    step.assign_add(1)
+    return weight.read_value()
+print(*[float(go()) for _ in range(6)])
+"""
+    weights = [0.0, *map(float, ask(unpacked, code).split())]
+    rates = [after - before for before, after in itertools.pairwise(weights)]
+    decay = [0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
+    assert rates == pytest.approx([0.25, 0.625, *decay], abs=1e-5)

@@ -117,9 +117,9 @@ class Trainer:
         @tf.function  # type: ignore[untyped-decorator]
         def one_step(batches: Any) -> Any:
             features, labels = next(batches)
-            # Keras asks a schedule for its rate once only, when the optimizer is made: it would stay at the
-            # warm-up's first one.
-            self._optimizer.learning_rate.assign(rate())
+            # Keras's optimizers ask a callable rate once, when they are made, and those of tf.compat.v1 at every
+            # step. What is set here holds for both.
+            self._optimizer.learning_rate = rate()
             loss = model_lib_v2.eager_train_step(
                 self.model,
                 features,
