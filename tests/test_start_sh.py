@@ -316,6 +316,7 @@ def test_a_second_signal_waits_no_longer(bundle: Path) -> None:
         child = int(_content(bundle / "pid", run))
         run.send_signal(signal.SIGINT)
         while not (bundle / "asked").exists():
+            assert run.poll() is None
             time.sleep(0.01)
         run.send_signal(signal.SIGINT)
         output, _ = run.communicate(timeout=30)
