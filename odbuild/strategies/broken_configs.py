@@ -122,11 +122,14 @@ def _tf2(draft: Draft) -> bool:
 @st.composite
 def _no_config(draw: st.DrawFn) -> Broken:
     text = _text(draw(st.sampled_from(sound())))
-    ways = st.sampled_from(
+    leads = st.sampled_from(
         ["<!DOCTYPE html>\n", "modell {}\n", "model { ssd { num_classes: two } }\n", "}\n", '"']
     )
-    at = draw(st.integers(1, len(text.rstrip()) - 1))
-    broken = draw(st.one_of(ways.map(lambda lead: lead + text), st.just(f"{text[:at]}\0{text[at:]}")))
+    lines = text.splitlines(keepends=True)
+    # In a comment or a string it would be one character more.
+    at = draw(st.sampled_from([number for number, line in enumerate(lines) if line.endswith("{\n")]))
+    with_nul = "".join([*lines[:at], "\0", *lines[at:]])
+    broken = draw(leads.map(lambda lead: lead + text) | st.just(with_nul))
     return Broken(code="CFG701", what="no text proto", files={CONFIG: broken.encode()}, paths=(CONFIG,))
 
 
@@ -208,9 +211,11 @@ def _kept(draft: Draft) -> bool:
 
 @changes("CFG706", _kept)
 def _unpadded(draw: st.DrawFn, draft: Draft) -> str:
-    draft.message.train_config.batch_size = draw(st.integers(2, 64))
+    train = draft.message.train_config
+    # The learning rate would be too high for a smaller one.
+    train.batch_size = max(2, train.batch_size) + draw(st.integers(0, 64))
     draft.network.image_resizer.keep_aspect_ratio_resizer.pad_to_max_dimension = False
-    return f"a batch of {draft.message.train_config.batch_size}"
+    return f"a batch of {train.batch_size}"
 
 
 def _optimizer(draft: Draft) -> tuple[Message, str]:
