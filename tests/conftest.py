@@ -19,7 +19,7 @@ from odbuild.errors import OdbuildError
 from odbuild.protos import Protos
 from odbuild.upstream import Upstream
 
-# In CI the examples are the same in every run, so that a red one tells of the change; other runs look for new ones.
+# In CI the examples are the same in every run, so that a red one tells of the change; others look for new ones.
 settings.register_profile("default", max_examples=50, deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.register_profile("deep", max_examples=2000, deadline=None)
 settings.load_profile("default")  # unless --hypothesis-profile names the other
