@@ -68,9 +68,9 @@ def schedule(config: Any) -> Any:
     return getattr(rate, rate.WhichOneof("learning_rate"))
 
 
-def highest_rate(config: Any) -> float:
+def rates(config: Any) -> list[float]:
     stages = tuning._with_stages(schedule(config), "")
-    return max(float(getattr(stage, name)) for stage, _ in stages for name in tuning._fields(stage, tuning.RATES))
+    return [float(getattr(stage, name)) for stage, _ in stages for name in tuning._fields(stage, tuning.RATES)]
 
 
 def test_every_config_of_both_zoos_is_fitted_to_the_run(configs: Configs) -> None:
@@ -110,11 +110,8 @@ def test_every_change_says_what_it_was_and_why(configs: Configs) -> None:
 )
 def test_schedules_fit_any_run(configs: Configs, steps: int, batch: int, classes: int, most: int) -> None:
     for zoo, config in copies(configs[::9]):
-        rate_before = highest_rate(config)
-        share = min(1.0, batch / config.train_config.batch_size)
         tuning.tune(config, a_run(zoo, steps=steps, batch_size=batch, num_classes=classes, max_boxes=most))
         now = schedule(config)
-        assert math.isclose(highest_rate(config), rate_before * share, rel_tol=1e-5)
         assert config.train_config.num_steps == steps
         # Upstream raises ValueError where a cosine's warm-up is longer than the whole.
         if "schedule" in now.DESCRIPTOR.fields_by_name:
@@ -125,6 +122,50 @@ def test_schedules_fit_any_run(configs: Configs, steps: int, batch: int, classes
             assert now.total_steps == steps
             assert now.warmup_steps <= now.total_steps
         assert config.train_input_reader.max_number_of_boxes >= max(100, most)
+
+
+@given(batch=st.integers(1, 4096), checkpoint=st.sampled_from([None, "/checkpoint/model.ckpt"]))
+def test_rates_shrink_with_the_batch_from_a_checkpoint_alone(
+    configs: Configs, batch: int, checkpoint: str | None
+) -> None:
+    for zoo, config in copies(configs[::9]):
+        before, of_the_sample = rates(config), config.train_config.batch_size
+        tuning.tune(config, a_run(zoo, batch_size=batch, checkpoint=checkpoint))
+        share = min(1.0, math.sqrt(batch / of_the_sample)) if checkpoint else 1.0
+        assert rates(config) == pytest.approx([rate * share for rate in before], rel=1e-5)
+
+
+@given(steps=st.integers(1, 1_000_000))
+def test_a_warm_up_is_a_tenth_of_a_short_run_and_never_longer_than_the_sample_s(
+    configs: Configs, steps: int
+) -> None:
+    seen = 0
+    for zoo, config in copies(configs):
+        warm_up = getattr(schedule(config), "warmup_steps", 0)
+        horizon = getattr(schedule(config), "total_steps", 0)
+        tuning.tune(config, a_run(zoo, steps=steps))
+        if warm_up:
+            seen += 1
+            now = schedule(config).warmup_steps
+            assert now <= max(warm_up, math.ceil(warm_up * steps / horizon))
+            assert now < steps or now == 0
+            assert now >= min(warm_up, steps // 10, steps - 1)
+    assert seen > 30
+
+
+@given(batch=st.integers(1, 4096))
+def test_gradients_of_small_batches_are_clipped_where_nothing_else_bounds_a_step(
+    configs: Configs, batch: int
+) -> None:
+    seen = set()
+    for zoo, config in copies(configs):
+        before, of_the_sample = config.train_config.gradient_clipping_by_norm, config.train_config.batch_size
+        tuning.tune(config, a_run(zoo, batch_size=batch))
+        optimizer = config.train_config.optimizer.WhichOneof("optimizer")
+        needed = batch < of_the_sample and optimizer == "momentum_optimizer" and not before
+        assert config.train_config.gradient_clipping_by_norm == (10 if needed else before)
+        seen.add(needed)
+    assert seen == {batch < 2048, False}
 
 
 @given(steps=st.integers(1, 3_000_000))

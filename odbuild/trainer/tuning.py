@@ -21,7 +21,13 @@ MIN_DECAY = 0.9
 CROPS_FROM_STEPS = 2000
 """Runs shorter than this do without random crops."""
 
-CROPS = ("ssd_random_crop", "random_crop_image", "random_crop_pad_image", "random_crop_to_aspect_ratio")
+CROPS = (
+    "ssd_random_crop",
+    "random_crop_image",
+    "random_crop_pad_image",
+    "random_crop_to_aspect_ratio",
+    "random_scale_crop_and_pad_to_square",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +82,8 @@ def tune(config: Message, run: Run) -> tuple[Change, ...]:
         _inputs,
         _boxes,
         _checkpoint,
-        _learning_rate,  # reads the sample's batch and steps, so it goes before the next two
+        _learning_rate,  # reads the sample's batch and steps, so it goes before those that set them
+        _clipping,
         _batch,
         _steps,
         _batch_norm,
@@ -195,10 +202,12 @@ def _steps(config: Message, run: Run) -> Iterator[Change]:
 
 
 def _learning_rate(config: Message, run: Run) -> Iterator[Change]:
-    """Scale the learning rate with the batch, and its schedule with the steps.
+    """Scale the learning rate by the batch, and its schedule by the steps; docs/learning-rate.md has the reasons.
 
-    The linear scaling rule: when the batch is multiplied by k, multiply the learning rate by k (Goyal et al.,
-    2017, "Accurate, Large Minibatch SGD", section 2.1).
+    The best rate grows with the batch only as far as the noise of single pictures outweighs the gradient that they
+    share (McCandlish et al., 2018, "An Empirical Model of Large-Batch Training", 2.2). At random weights they all
+    pull the same way, and the rate stays. A checkpoint is past that: the square root keeps the variance of an
+    update as it was (Krizhevsky, 2014, "One weird trick for parallelizing convolutional neural networks", 5).
     """
     train = config.train_config
     optimizer = train.optimizer.WhichOneof("optimizer")
@@ -206,13 +215,25 @@ def _learning_rate(config: Message, run: Run) -> Iterator[Change]:
     kind = rate.WhichOneof("learning_rate")
     schedule = getattr(rate, kind)
     path = f"train_config.optimizer.{optimizer}.learning_rate.{kind}"
-    share = run.batch_size / train.batch_size
-    if share < 1:
-        reason = f"batch {run.batch_size} instead of {train.batch_size}: linear scaling"
-        yield from _scale_rates(schedule, share, path, reason)
+    if run.checkpoint and run.batch_size < train.batch_size:
+        reason = f"batch {run.batch_size} instead of {train.batch_size}: scaled with its square root"
+        yield from _scale_rates(schedule, math.sqrt(run.batch_size / train.batch_size), path, reason)
     horizon = _horizon(train, schedule)
     if horizon and horizon != run.steps:
         yield from _scale_steps(schedule, run.steps, horizon, path)
+
+
+def _clipping(config: Message, run: Run) -> Iterator[Change]:
+    """Clip the gradients of a small batch, where one odd picture can undo what was learned.
+
+    EfficientDet's own code clips at the same norm (google/automl, hparams_config.py), and so do 34 of upstream's
+    samples; the other ones count on 64 pictures or more to average. RMSProp and Adam bound their steps themselves.
+    """
+    train = config.train_config
+    if run.batch_size < train.batch_size and train.optimizer.HasField("momentum_optimizer"):
+        norm = train.gradient_clipping_by_norm or CLIP_AT
+        reason = f"no {train.batch_size} pictures average out an odd one"
+        yield from _set(train, "gradient_clipping_by_norm", norm, "train_config", reason)
 
 
 RATES = (
@@ -225,6 +246,12 @@ RATES = (
 )
 STEPS = ("decay_steps", "burnin_steps", "step", "total_steps", "warmup_steps", "hold_base_rate_steps")
 WARM_UPS = ("burnin_steps", "warmup_steps")
+
+CLIP_AT = 10.0
+"""The norm that gradients of small batches are clipped at."""
+
+LEAST_WARM_UP = 0.1
+"""The share of a run that its warm-up takes at least, where the sample has one."""
 
 
 def _scale_rates(schedule: Message, share: float, path: str, reason: str) -> Iterator[Change]:
@@ -243,8 +270,14 @@ def _scale_steps(schedule: Message, steps: int, horizon: int, path: str) -> Iter
             if name == "step":
                 scaled = before = max(scaled, before + 1)
             if name in WARM_UPS:
-                scaled = min(scaled, steps - 1)
+                scaled = _warm_up(getattr(message, name), scaled, steps)
             yield from _set(message, name, scaled, where, reason)
+
+
+def _warm_up(of_the_sample: int, scaled: int, steps: int) -> int:
+    """Return a warm-up of a share of the run that does not shrink to nothing: it has to outlast the momentum."""
+    least = min(of_the_sample, math.ceil(steps * LEAST_WARM_UP))
+    return min(max(scaled, least), steps - 1)
 
 
 def _with_stages(schedule: Message, path: str) -> Iterator[tuple[Message, str]]:
