@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -91,3 +93,22 @@ def test_an_interrupt_stops_all(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)
+
+
+def test_a_failure_ends_processes_that_have_only_begun() -> None:
+    code = """
+import signal, sys
+from odbuild.trainer import pool
+
+def fail(name, tell):
+    raise OSError(name)
+
+# As the command line has it.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+for _ in range(200):
+    try:
+        pool.run(fail, ["a", "b"], 2, lambda _: None)
+    except OSError:
+        continue
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -77,7 +77,8 @@ def _share(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
         _hand_out(pipes, iter(names), tell)
     finally:
         for process in processes:
-            process.terminate()
+            # An end that is asked for is lost on a copy that has yet to put its signals in order.
+            process.kill()
             process.join()
         for pipe in pipes:
             pipe.close()
