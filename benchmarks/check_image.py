@@ -8,11 +8,11 @@ import argparse
 import hashlib
 import io
 import os
-import random
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from photographs import photograph
 from PIL import Image
 
 from odbuild.trainer import images
@@ -21,20 +21,6 @@ Way = Callable[[bytes], object]
 
 ENOUGH_SECONDS = 0.05
 """Each way is repeated at least this long in a round."""
-
-OCTAVES = ((8, 1.0), (32, 0.5), (128, 0.3), (512, 0.25), (1500, 0.3))
-"""Cells across, and weight, of the layers of noise: detail of all sizes makes files like those of cameras."""
-
-
-def photograph(width: int, height: int) -> Image.Image:
-    """Return a picture with detail of all sizes, the same in every run."""
-    dice = random.Random(width)  # noqa: S311
-    picture = Image.new("RGB", (width, height), (128, 128, 128))
-    for cells, weight in OCTAVES:
-        across, down = min(cells, width), min(cells * height // width, height)
-        layer = Image.frombytes("RGB", (across, down), dice.randbytes(3 * across * down))
-        picture = Image.blend(picture, layer.resize(picture.size, Image.Resampling.BICUBIC), weight / 2)
-    return picture
 
 
 def encoded(picture: Image.Image, least_bytes: int, **options: object) -> bytes:

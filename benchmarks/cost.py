@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from check_image import photograph
+from photographs import photograph
 from PIL import Image, ImageChops
 
 from odbuild.trainer import pool

@@ -33,7 +33,7 @@ JOB, ACCOUNT = ".job", ".json"
 LITTLE = 8
 """Pixels of a box's side below which there is hardly anything left to recognise."""
 
-_TURNED_VIEW = Rule(
+TURNED_VIEW = Rule(
     "IMG103",
     "error",
     "a picture carries an Exif orientation, so it is not known in which view its boxes were drawn",
@@ -203,7 +203,7 @@ def dropped(what: Literal["picture", "box"], where: str, code: str, value: str) 
 def _oddities(picture: Picture, info: ImageInfo, policies: Policies) -> Iterator[Finding]:
     stored = info.width, info.height
     if info.orientation != 1 and policies.exif == "fail" and picture.boxes:
-        yield _TURNED_VIEW.at(place(picture.key), f"orientation {info.orientation}")
+        yield TURNED_VIEW.at(place(picture.key), f"orientation {info.orientation}")
     if picture.size not in (None, stored, stored if info.orientation == 1 else stored[::-1]):
         recorded = " x ".join(map(str, picture.size or ()))
         yield _OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {_by(info)}")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ..alike import near
 from ..findings import Finding, Rule, place, quote
 from ..looks import Look
+from ..shard import TURNED_VIEW
 from .catalogue import rule
 from .census import Row
 from .data import Data
@@ -22,13 +23,6 @@ _EXTENSIONS = {"jpg": "jpeg", "jpeg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "pn
 
 _MISNAMED = Rule(
     "IMG102", "warning", "a picture's name says another format than its bytes", "rename it; tools go by the name"
-)
-_TURNED_VIEW = Rule(
-    "IMG103",
-    "error",
-    "a picture carries an Exif orientation, so it is not known in which view its boxes were drawn",
-    "make the bundle with --exif apply if they were drawn on the upright view, as browsers since 2020 show it, "
-    "or with --exif ignore if on the stored pixels",
 )
 _OTHER_SIZE = Rule(
     "IMG104",
@@ -89,7 +83,7 @@ def turned_view(data: Data) -> Iterator[Finding]:
     """
     for picture, look in _usable(data):
         if look.info is not None and look.info.orientation != 1 and picture.boxes:
-            yield _TURNED_VIEW.at(place(picture.key), f"orientation {look.info.orientation}")
+            yield TURNED_VIEW.at(place(picture.key), f"orientation {look.info.orientation}")
 
 
 @rule("IMG104", "error", "a picture is not of the size that the annotations record")
