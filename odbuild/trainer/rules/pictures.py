@@ -165,8 +165,8 @@ def duplicate(data: Data) -> Iterator[Finding]:
 def near_duplicate(data: Data) -> Iterator[Finding]:
     """Frames of one film, or a photograph saved twice: one trains, the other validates, and the mAP flatters.
 
-    Found by a difference hash, of whose 64 bits at most 4 differ, and only with `--near-duplicates`, since each
-    picture is decoded for it. `odbuild convert --near-duplicates together` keeps such pictures on one side.
+    Found by a difference hash, of whose 64 bits at most 4 differ, and only with `--near-duplicates`, since many
+    datasets are films on purpose. `odbuild convert --near-duplicates together` keeps such pictures on one side.
     """
     seen = [(row.key, data.images[row.key]) for row in data.census.rows if row.key in data.images]
     pairs = near([look.bits for _, look in seen])
