@@ -1,7 +1,7 @@
 """Datasets of all formats on disk, written the plain way for the tests of their readers, and how they compare."""
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -13,6 +13,7 @@ from odbuild import strategies
 from odbuild.strategies import protowire
 from odbuild.trainer import records
 from odbuild.trainer.dataset import Box, Dataset, Picture, SplitName
+from odbuild.trainer.readers.files import fold
 
 Pixels = tuple[str, int, int, int, int]
 """Label, left, top, right, bottom."""
@@ -115,3 +116,8 @@ def record(encoded: bytes, box: Box) -> bytes:
         **{f"image/object/bbox/{edge}": [getattr(box, edge)] for edge in ("ymin", "xmin", "ymax", "xmax")},
     }
     return b"".join(records.frame([protowire.example(features, protowire.Form())]))
+
+
+def apart(keys: Collection[str]) -> bool:
+    """Say whether no two keys differ in case alone, which is an error in every format."""
+    return len(set(map(fold, keys))) == len(keys)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pictures
 import pytest
-from formats import Pixels, names, pixels, put, whole
+from formats import Pixels, apart, names, pixels, put, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ def _codes(found: list[Finding]) -> list[tuple[str, str, str]]:
         names,
         st.tuples(st.integers(1, 500), st.lists(pixels, max_size=3)),
         min_size=1,
-    ),
+    ).filter(apart),
     columns=st.permutations(["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "group"]),
     delimiter=st.sampled_from(",;\t"),
     mark=st.sampled_from(["", "\ufeff"]),

@@ -12,7 +12,7 @@ from typing import Any
 import pictures
 import pytest
 import yaml
-from formats import Pixels, names, pixels, put, stored, voc_xml, yolo_line
+from formats import Pixels, apart, names, pixels, put, stored, voc_xml, yolo_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -164,7 +164,7 @@ upright = pixels.filter(lambda box: box[1] <= box[3] and box[2] <= box[4])
 """Boxes that are not turned around, on which globox gives up."""
 
 
-@given(data=st.dictionaries(names, st.lists(upright, max_size=4), min_size=1, max_size=4))
+@given(data=st.dictionaries(names, st.lists(upright, max_size=4), min_size=1, max_size=4).filter(apart))
 @settings(max_examples=20)
 def test_pascal_voc_is_read_as_others_read_it(
     tmp_path_factory: pytest.TempPathFactory, data: dict[str, list[Pixels]]

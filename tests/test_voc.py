@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pictures
 import pytest
-from formats import names, pixels, put, voc_object, voc_xml, whole
+from formats import apart, names, pixels, put, voc_object, voc_xml, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ def _found(found: list[Finding], code: str) -> list[tuple[str, str]]:
         names,
         st.tuples(st.integers(1, 500), st.integers(1, 500), st.lists(pixels, max_size=4)),
         min_size=1,
-    ),
+    ).filter(apart),
     layout=st.sampled_from(
         [("Annotations/", "JPEGImages/"), ("", ""), ("train/", "train/"), ("annotations/xmls/", "images/")]
     ),
