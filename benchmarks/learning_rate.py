@@ -1,11 +1,11 @@
 """Compare rules for the learning rate, and upstream's sample configs, by the losses of short runs.
 
     python benchmarks/learning_rate.py PHOTOGRAPHS [--model NAME] [--steps 100] [--batch 2]
-        [--checkpoint NAME=PATH] [--before OTHER_PHOTOGRAPHS]
+        [--checkpoint NAME=PATH] [--before OTHER_PHOTOGRAPHS] [--seed 1 --seed 2]
 
-Each contender trains in a process of its own, by the payload of the model's own bundle, on the same records, with
-the same seed. Prints a Markdown table: the means of the first and of the last quarter of the losses, and the slope
-of a line through all of them with its standard error, by 100 steps. A model without a checkpoint starts from
+Each contender trains in a process of its own, by the payload of the model's own bundle, on the same records, from
+the same seeds. Prints a Markdown table: the means of the first and of the last quarter of the losses, and the
+slope of a line through all of them with its standard error, by 100 steps. A model without a checkpoint starts from
 random weights or, with `--before`, from what a run on other photographs has left.
 """
 
@@ -44,9 +44,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="as of odbuild bundle")
     words = parser.parse_args()
     checkpoints = dict(each.split("=", 1) for each in words.checkpoint)
-    print(
-        "| model | contender | seed | first | last | slope | steps |\n|---|---|---|---:|---:|---:|---|", flush=True
-    )
+    print("| model | contender | seed | first | last | slope | steps |", flush=True)
+    print("|---|---|---|---:|---:|---:|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="learning-rate-") as scratch:
         records = Path(scratch, "records")
         convert(words.photographs, records)
@@ -55,9 +54,8 @@ def main() -> None:
             job = unpack(model, words, start, Path(scratch, model))
             for contender in words.contender or CONTENDERS:
                 for seed in words.seed or [1]:
-                    said = run(
-                        job, contender, (words.steps, seed), records, Path(scratch, model, contender, str(seed))
-                    )
+                    result = Path(scratch, model, contender, str(seed))
+                    said = run(job, contender, (words.steps, seed), records, result)
                     print(f"| {model} | {contender} | {seed} | {row(said, words.steps)} |", flush=True)
 
 
@@ -219,6 +217,14 @@ def unclipped(configs: Configs) -> Any:
     return configs.fitted
 
 
+def cropped(configs: Configs) -> Any:
+    """Return odbuild's config with the random crops of the sample."""
+    options = configs.fitted.train_config.data_augmentation_options
+    del options[:]
+    options.extend(configs.bundled.train_config.data_augmentation_options)
+    return configs.fitted
+
+
 def untouched(configs: Configs) -> Any:
     """Return the sample."""
     return configs.sample
@@ -282,6 +288,7 @@ CONTENDERS: dict[str, Callable[[Configs], Any]] = {
     "rate left alone": scaled(0),
     "warm-up of the sample's share": hasty,
     "gradients as they come": unclipped,
+    "random crops kept": cropped,
     "sample as it is": untouched,
     "sample, filled in": filled_in,
     "sample, no averaged weights": without_averages,
