@@ -60,7 +60,7 @@ class Cluster:
     say: Callable[[str], None]
 
     def run(self, task: pool.Task, names: Sequence[str], _: pool.Tell) -> None:
-        """Do a task once for each name; how far that is, the runner tells in its own ways.
+        """Have a task do each name once; how far that is, the runner tells in its own ways.
 
         Raises:
             OdbuildError: the pipeline failed, or a worker lacks what it needs.
@@ -140,7 +140,7 @@ def _do(name: str, *, task: pool.Task, sign: Path, failure: Path, dataset: Path)
     _require_same(sign, dataset)
     if failure.exists():
         return
-    error = pool.attempt(task, name, lambda _: None)
+    error = pool.attempt(task, [name], lambda _: None)
     if error is not None:
         unfinished = failure.with_name(f"{failure.name}-{uuid4().hex}")
         unfinished.write_bytes(pickle.dumps(error))

@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from odbuild import __main__ as command_line
 from odbuild import beam
 from odbuild.errors import OdbuildError, UsageError
 from odbuild.trainer.index import load
-from odbuild.trainer.pool import Tell
+from odbuild.trainer.pool import Task, Tell
 
 DIRECT = ("--runner=DirectRunner", "--beam-option=direct_num_workers=2")
 WORKERS = (*DIRECT, "--beam-option=direct_running_mode=multi_processing")
@@ -189,19 +189,19 @@ def _cluster(folder: Path, runner: str, options: Sequence[str]) -> beam.Cluster:
     return beam.cluster(runner, options, work=folder, dataset=folder, say=print)
 
 
-def _note(name: str, tell: Tell) -> None:
-    tell(len(name))
+def _note(names: Iterable[str], tell: Tell) -> None:
+    tell(sum(map(len, names)))
 
 
-def _fail(name: str, tell: Tell) -> None:
-    raise UsageError(name)
+def _fail(names: Iterable[str], tell: Tell) -> None:
+    raise UsageError(*names)
 
 
-def _never(name: str, tell: Tell) -> None:
-    pytest.fail(name)
+def _never(names: Iterable[str], tell: Tell) -> None:
+    pytest.fail(str(names))
 
 
-def _worker(folder: Path, task: Callable[[str, Tell], None] = _note, **other: Any) -> None:
+def _worker(folder: Path, task: Task = _note, **other: Any) -> None:
     places = {"sign": folder / "sign", "failure": folder / "failure", "dataset": folder}
     beam._do("a", task=task, **{**places, **other})
 

@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -11,38 +11,47 @@ import pytest
 
 from odbuild.trainer import pool
 from odbuild.trainer.errors import OdbuildError
-from odbuild.trainer.pool import Tell
+from odbuild.trainer.pool import Task, Tell
 
 NAMES = [f"{number}" for number in range(9)]
 
 
-def _leave(name: str, tell: Tell, *, folder: Path) -> None:
-    (folder / name).write_text(str(os.getpid()))
-    tell(int(name))
-    time.sleep(0.02)
+def _leave(names: Iterable[str], tell: Tell, *, folder: Path) -> None:
+    for name in names:
+        (folder / name).write_text(str(os.getpid()))
+        tell(int(name))
+        time.sleep(0.02)
 
 
-def _refuse(name: str, tell: Tell) -> None:
-    if name == "3":
-        raise OdbuildError(f"{name} is wrong")
-    tell(1)
+def _refuse(names: Iterable[str], tell: Tell) -> None:
+    for name in names:
+        if name == "3":
+            raise OdbuildError(f"{name} is wrong")
+        tell(1)
 
 
-def _fill(name: str, tell: Tell) -> None:
-    raise OSError(28, "No space left on device", name)
+def _refuse_at_the_end(names: Iterable[str], tell: Tell) -> None:
+    for _ in names:
+        tell(1)
+    raise OdbuildError("nothing could be kept")
 
 
-def _err(name: str, tell: Tell) -> None:
-    raise KeyError(name)
+def _fill(names: Iterable[str], tell: Tell) -> None:
+    raise OSError(28, "No space left on device", next(iter(names)))
 
 
-def _die(name: str, tell: Tell) -> None:
-    if name == "3":
-        os.kill(os.getpid(), signal.SIGKILL)
+def _err(names: Iterable[str], tell: Tell) -> None:
+    raise KeyError(*names)
 
 
-def _linger(name: str, tell: Tell, *, folder: Path) -> None:
-    (folder / name).write_text(str(os.getpid()))
+def _die(names: Iterable[str], tell: Tell) -> None:
+    for name in names:
+        if name == "3":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _linger(names: Iterable[str], tell: Tell, *, folder: Path) -> None:
+    (folder / next(iter(names))).write_text(str(os.getpid()))
     time.sleep(600)
 
 
@@ -58,10 +67,10 @@ def test_each_task_is_done_once_and_told(tmp_path: Path, jobs: int) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-@pytest.mark.parametrize(("task", "kind"), [(_refuse, OdbuildError), (_fill, OSError)])
-def test_what_a_task_raises_is_raised_here(
-    task: Callable[[str, Tell], None], kind: type[Exception], jobs: int
-) -> None:
+@pytest.mark.parametrize(
+    ("task", "kind"), [(_refuse, OdbuildError), (_refuse_at_the_end, OdbuildError), (_fill, OSError)]
+)
+def test_what_a_task_raises_is_raised_here(task: Task, kind: type[Exception], jobs: int) -> None:
     with pytest.raises(kind) as caught:
         pool.run(task, NAMES, jobs, lambda _: None)
     if kind is OSError:
@@ -100,8 +109,8 @@ def test_a_failure_ends_processes_that_have_only_begun() -> None:
 import signal, sys
 from odbuild.trainer import pool
 
-def fail(name, tell):
-    raise OSError(name)
+def fail(names, tell):
+    raise OSError(*names)
 
 # As the command line has it.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -17,10 +17,13 @@ KNOWN = bytes.fromhex("0300000000000000" + "b099490e" + "616263" + "6e57f121")
 
 
 def _write(folder: Path, *payloads: bytes) -> records.Shard:
-    with records.Writer(folder / "train-00000-of-00001.record") as writer:
+    made: list[records.Shard] = []
+    with records.Writer() as writer:
+        writer.begin(folder / "train-00000-of-00001.record")
         for payload in payloads:
             writer.add(b"", payload, b"")
-        return writer.shard()
+        writer.end(made.append)
+    return made[0]
 
 
 @given(payloads=payloads)
@@ -28,10 +31,13 @@ def test_a_shard_gives_back_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, payloads: list[list[bytes]]
 ) -> None:
     path = tmp_path_factory.mktemp("shards") / "x.record"
-    with records.Writer(path) as writer:
+    made: list[records.Shard] = []
+    with records.Writer() as writer:
+        writer.begin(path)
         for pieces in payloads:
             writer.add(pieces[0], memoryview(bytearray(b"".join(pieces[1:-1]))), pieces[-1])
-        shard = writer.shard()
+        writer.end(made.append)
+    (shard,) = made
     assert list(records.read(path)) == [b"".join(pieces) for pieces in payloads]
     data = path.read_bytes()
     assert (shard.bytes, shard.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -133,34 +139,68 @@ def test_large_and_many_records_come_through(tmp_path: Path) -> None:
 def test_a_body_may_be_read_into_the_room_given_for_it(
     tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[bytes, int, bytes, str]]
 ) -> None:
-    path = tmp_path_factory.mktemp("shards") / "x.record"
-    written: list[bytes] = []
-    blocks = records.Blocks()
-    for _ in range(2):
-        path.unlink(missing_ok=True)
-        written.clear()
-        with records.Writer(path, blocks) as writer:
+    folder = tmp_path_factory.mktemp("shards")
+    written: list[list[bytes]] = [[], [], []]
+    made: list[records.Shard] = []
+    with records.Writer() as writer:
+        for file, bodies in enumerate(written):
+            writer.begin(folder / f"{file}.record")
             for number, (head, length, tail, way) in enumerate(parts):
-                body = bytes([number + 1]) * length
+                body = bytes([number + file + 1]) * length
                 room = writer.room(length)
                 room[:] = body
                 if way == "a":
                     continue
                 writer.add(head, room if way == "r" else body, tail)
-                written.append(head + body + tail)
-            shard = writer.shard()
-        assert list(records.read(path)) == written
+                bodies.append(head + body + tail)
+            writer.end(made.append)
+    for shard, bodies in zip(made, written, strict=True):
+        assert list(records.read(shard.path)) == bodies
         records.verify(shard)
+
+
+def test_a_file_that_is_not_ended_is_told_by_nobody(tmp_path: Path) -> None:
+    made: list[records.Shard] = []
+
+    def write() -> None:
+        with records.Writer() as writer:
+            writer.begin(tmp_path / "whole.record")
+            writer.add(b"", b"abc", b"")
+            writer.end(made.append)
+            writer.begin(tmp_path / "part.record")
+            writer.add(b"", b"abc", b"")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
+    assert [shard.path.name for shard in made] == ["whole.record"]
+    records.verify(made[0])
+
+
+def test_what_fails_behind_a_file_is_raised_to_whoever_goes_on(tmp_path: Path) -> None:
+    def refuse(_: records.Shard) -> None:
+        raise OSError(28, "No space left on device")
+
+    def write() -> None:
+        with records.Writer() as writer:
+            writer.begin(tmp_path / "x.record")
+            writer.end(refuse)
+
+    with pytest.raises(OSError, match="No space"):
+        write()
 
 
 def test_a_body_larger_than_a_block_has_room(tmp_path: Path) -> None:
     body = bytes(range(256)) * 3 * 4096
-    with records.Writer(tmp_path / "x.record") as writer:
+    made: list[records.Shard] = []
+    with records.Writer() as writer:
+        writer.begin(tmp_path / "x.record")
         for _ in range(9):
             room = writer.room(len(body))
             room[:] = body
             writer.add(b"head", room, b"tail")
-        shard = writer.shard()
+        writer.end(made.append)
+    (shard,) = made
     assert list(records.read(shard.path)) == [b"head" + body + b"tail"] * 9
     records.verify(shard)
 
@@ -169,10 +209,19 @@ def test_a_disk_that_is_full_is_told_at_the_end_at_the_latest(tmp_path: Path) ->
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    with records.Writer(tmp_path / "x.record") as writer:
-        file = os.open(full, os.O_RDWR)
-        os.dup2(file, writer._file)
-        os.close(file)
-        writer.add(b"", bytes(2 * records.BLOCK), b"")
-        with pytest.raises(OSError, match="No space left"):
-            writer.shard()
+    made: list[records.Shard] = []
+
+    def write() -> None:
+        with records.Writer() as writer:
+            writer.begin(tmp_path / "x.record")
+            file = os.open(full, os.O_RDWR)
+            os.dup2(file, writer._file)
+            os.close(file)
+            writer.add(b"", bytes(2 * records.BLOCK), b"")
+            writer.end(made.append)
+            writer.begin(tmp_path / "y.record")
+            writer.end(made.append)
+
+    with pytest.raises(OSError, match="No space left"):
+        write()
+    assert not made

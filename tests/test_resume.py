@@ -88,8 +88,8 @@ def _twice(task: pool.Task, names: Sequence[str], tell: pool.Tell) -> None:
     """Do each task by two threads at the same time, and then once more, as a cluster may do."""
     with ThreadPoolExecutor(2) as threads:
         for name in names:
-            assert list(threads.map(task, (name, name), (tell, tell))) == [None, None]
-            task(name, tell)
+            assert list(threads.map(task, ([name], [name]), (tell, tell))) == [None, None]
+            task([name], tell)
 
 
 def test_what_is_done_twice_gives_the_same(tmp_path: Path) -> None:

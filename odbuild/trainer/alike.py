@@ -6,7 +6,7 @@ right (dHash). Saving again, shrinking and brightening change few of them.
 
 import pickle
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -83,14 +83,15 @@ def near(looks: Sequence[int | None]) -> Iterator[tuple[int, int]]:
                     yield first[left], first[right]
 
 
-def _look_at(name: str, tell: pool.Tell, *, root: str, work: Path) -> None:
+def _look_at(names: Iterable[str], tell: pool.Tell, *, root: str, work: Path) -> None:
     reader = Reader(root)
-    looks = []
-    for source in pickle.loads((work / name).read_bytes()):  # noqa: S301  own files
-        looks.append(look(reader.read(source)))
-        tell(source.length)
-    # Not in the place of the sources: a cluster may do a task twice.
-    _looks(name, work).write_bytes(pickle.dumps(looks))
+    for name in names:
+        looks = []
+        for source in pickle.loads((work / name).read_bytes()):  # noqa: S301  own files
+            looks.append(look(reader.read(source)))
+            tell(source.length)
+        # Not in the place of the sources: a cluster may do a task twice.
+        _looks(name, work).write_bytes(pickle.dumps(looks))
 
 
 def _looks(name: str, work: Path) -> Path:

@@ -5,7 +5,8 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import OdbuildError
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 Tell = Callable[[int], None]
-Task = Callable[[str, Tell], None]
+Task = Callable[[Iterable[str], Tell], None]
+"""Does what some names stand for, one after the other, and comes to its end when all of it is done."""
 Run = Callable[[Task, Sequence[str], Tell], None]
-"""Does a task once for each name, and raises what the first raised that failed."""
+"""Has a task do each name once, and raises what it raised first that failed."""
 
 PAUSE = 0.2
 """Seconds between two reports of a process: as soon it learns that nobody is left to report to."""
@@ -33,10 +35,10 @@ def here(jobs: int | None) -> Run:
 
 
 def run(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
-    """Do a task once for each name.
+    """Have a task do each name once.
 
     Args:
-        task: takes a name, and what to tell of its progress; to be found by other processes, so a function of a
+        task: takes names, and what to tell of its progress; to be found by other processes, so a function of a
             module or a `functools.partial` of one.
         names: begun in this order.
         jobs: most processes at work. One is this process itself.
@@ -44,14 +46,13 @@ def run(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
 
     Raises:
         OdbuildError: a process was ended from outside.
-        Exception: what the first task raised that failed; the others are stopped.
+        Exception: what the first raised that failed; the others are stopped.
     """
     jobs = min(jobs, len(names))
     if jobs > 1:
         _share(task, names, jobs, tell)
-        return
-    for name in names:
-        task(name, tell)
+    else:
+        task(names, tell)
 
 
 def _share(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
@@ -84,68 +85,70 @@ def _share(task: Task, names: Sequence[str], jobs: int, tell: Tell) -> None:
             pipe.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Tells that a process has done all that it was given, or what that failed with."""
+
+    failure: Exception | None
+
+
 def _hand_out(pipes: "Sequence[Connection]", names: Iterator[str], tell: Tell) -> None:
-    """Give each process a task whenever it has none, until all are done."""
+    """Give each process a name whenever it asks for one, until all have done theirs."""
     from multiprocessing.connection import wait
 
     busy = list(pipes)
-    for pipe in pipes:
-        pipe.send(next(names))
     while busy:
         ready = wait(busy)
         for pipe in [pipe for pipe in busy if pipe in ready]:
-            answer = _answer(pipe)
-            if isinstance(answer, BaseException):
-                raise answer
-            if answer is not None:
+            try:
+                answer: int | _End | None = pipe.recv()
+                if answer is None:
+                    pipe.send(next(names, None))
+            except (EOFError, ConnectionError) as error:
+                raise OdbuildError(
+                    "A process of the conversion was ended from outside, most likely because memory ran out. "
+                    "Run again with fewer --jobs: it goes on where it was."
+                ) from error
+            if isinstance(answer, int):
                 tell(answer)
-                continue
-            name = next(names, None)
-            if name is None:
+            elif answer is not None:
+                if answer.failure:
+                    raise answer.failure
                 busy.remove(pipe)
-            else:
-                pipe.send(name)
-
-
-def _answer(pipe: "Connection") -> int | BaseException | None:
-    """Return what was done, None where a task is at its end, or what it ended with."""
-    try:
-        answer: int | BaseException | None = pipe.recv()
-    except (EOFError, ConnectionError) as error:
-        raise OdbuildError(
-            "A process of the conversion was ended from outside, most likely because memory ran out. "
-            "Run again with fewer --jobs: it goes on where it was."
-        ) from error
-    return answer
 
 
 def _serve(task: Task, pipe: "Connection", copied: "Sequence[Connection]") -> None:
-    """Do tasks as long as there is someone to give them."""
+    """Do a task with names as long as there is someone to give them."""
     # The whole group gets an interrupt, but what then ends is for the parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for end in copied:
         end.close()
+    reporter = _Reporter(pipe)
     try:
-        while True:
-            name = pipe.recv()
-            reporter = _Reporter(pipe)
-            outcome = attempt(task, name, reporter.tell)
-            if outcome is None:
-                reporter.report()
-            pipe.send(outcome)
+        failure = attempt(task, _asked(pipe), reporter.tell)
+        reporter.report()
+        pipe.send(_End(failure))
     except (EOFError, ConnectionError):
         return
 
 
-def attempt(task: Task, name: str, tell: Tell) -> Exception | None:
+def _asked(pipe: "Connection") -> Iterator[str]:
+    """Ask for name after name."""
+    pipe.send(None)
+    while (name := pipe.recv()) is not None:
+        yield name
+        pipe.send(None)
+
+
+def attempt(task: Task, names: Iterable[str], tell: Tell) -> Exception | None:
     """Do a task, and return what it failed with, fit to be sent to another process.
 
     Raises:
         ConnectionError: nobody is left to be told.
     """
     try:
-        task(name, tell)
+        task(names, tell)
     except ConnectionError:
         raise
     except (OdbuildError, OSError, MemoryError) as error:

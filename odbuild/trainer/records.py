@@ -5,8 +5,8 @@ import os
 import re
 import struct
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO, Self
@@ -51,49 +51,52 @@ class Shard:
     sha256: str
 
 
-class Blocks:
-    """Memory that goes round between the one who fills it and those who write it; kept from shard to shard.
+Then = Callable[[Shard], None]
+"""Takes a shard that is written, which is not yet closed to others."""
 
-    Memory that is new costs more than to read a picture into it.
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Memory that is to be written, and the file that it goes to."""
+
+    memory: memoryview
+    size: int
+    file: int
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of a file, and what is to be done then; its digest is not yet known."""
+
+    shard: Shard
+    file: int
+    then: Then
+
+
+class Writer:
+    """Writes files of records, one after the other; used in a `with`, at whose end all that was ended is written.
+
+    Records are put together in blocks: a system call that brings a megabyte costs two thirds of what ten cost that
+    bring a tenth, as the page cache takes it in large pieces. The blocks go round, for memory that is new costs
+    more than to read a picture into it.
+
+    Where pictures pass unchanged, writing and the digest are most of the work. A thread each does them, one behind
+    the other and both behind whoever adds records, from file to file: they work on large blocks, so they hardly
+    ever ask for the interpreter.
     """
 
     def __init__(self) -> None:
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         for _ in range(BLOCKS):
-            self.give(memoryview(b""))
-
-    def take(self, least: int) -> memoryview:
-        """Return a block of at least so many bytes, as soon as one is free."""
-        block = self._free.get()
-        return block if len(block) >= least else memoryview(bytearray(max(BLOCK, 1 << (least - 1).bit_length())))
-
-    def give(self, block: memoryview) -> None:
-        """Take back a block that is no longer needed."""
-        self._free.put(block)
-
-
-class Writer:
-    """Writes one file of records; used in a `with`, which closes the file.
-
-    Records are put together in blocks: a system call that brings a megabyte costs two thirds of what ten cost that
-    bring a tenth, as the page cache takes it in large pieces.
-
-    Where pictures pass unchanged, writing and the digest are most of the work. A thread each does them, one behind
-    the other: both work on large blocks, so they hardly ever ask for the interpreter.
-    """
-
-    def __init__(self, path: Path, blocks: Blocks | None = None) -> None:
-        """Begin a file that does not exist yet, with blocks that no other writer uses now."""
-        self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._free.put(memoryview(b""))
+        self._path = Path()
+        self._file = -1
         self._count = self._bytes = 0
-        self._blocks = blocks or Blocks()
-        self._block = self._blocks.take(BLOCK)
+        self._block = self._take(BLOCK)
         self._at = self._lead = 0
         self._given, self._given_at = memoryview(b""), 0
-        self._full: SimpleQueue[tuple[memoryview, int] | None] = SimpleQueue()
-        self._written: SimpleQueue[tuple[memoryview, int] | None] = SimpleQueue()
-        self._digest = hashlib.sha256()
+        self._full: SimpleQueue[_Block | _End | None] = SimpleQueue()
+        self._written: SimpleQueue[_Block | _End | None] = SimpleQueue()
         self._failure: Exception | None = None
         self._threads = [threading.Thread(target=work) for work in (self._pour, self._follow)]
         for thread in self._threads:
@@ -102,10 +105,25 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._join()
-        self._blocks.give(self._block)
-        os.close(self._file)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._full.put(None)
+        for thread in self._threads:
+            thread.join()
+        if self._file >= 0:
+            os.close(self._file)
+        if kind is None:
+            self._raise()
+
+    def begin(self, path: Path) -> None:
+        """Begin a file that does not exist yet, the one before being ended.
+
+        Raises:
+            OSError: it cannot be made, or what was given before could not be written.
+        """
+        self._raise()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._path = path
+        self._count = self._bytes = 0
 
     def room(self, length: int) -> memoryview:
         """Return memory for the body of the next record, which `add` then need not copy; the next call ends it.
@@ -144,51 +162,59 @@ class Writer:
         self._lead = len(head)
         self._count += 1
 
-    def shard(self) -> Shard:
-        """Return what was written, once all is; still in the `with`.
+    def end(self, then: Then) -> None:
+        """End the file; once it is written, and not before, another thread tells so.
 
         Raises:
-            OSError: it could not be written.
+            OSError: an earlier record could not be written.
         """
         self._turn(BLOCK)
-        self._join()
-        self._raise()
-        return Shard(path=self._path, count=self._count, bytes=self._bytes, sha256=self._digest.hexdigest())
+        shard = Shard(path=self._path, count=self._count, bytes=self._bytes, sha256="")
+        self._full.put(_End(shard, self._file, then))
+        self._file = -1
+
+    def _take(self, least: int) -> memoryview:
+        """Return a block of at least so many bytes, as soon as one is free."""
+        block = self._free.get()
+        return block if len(block) >= least else memoryview(bytearray(max(BLOCK, 1 << (least - 1).bit_length())))
 
     def _turn(self, least: int) -> None:
         """Let what was put together be written, and begin another block of at least so many bytes."""
         self._raise()
-        self._full.put((self._block, self._at))
+        self._full.put(_Block(self._block, self._at, self._file))
         self._bytes += self._at
-        self._block, self._at = self._blocks.take(least), 0
+        self._block, self._at = self._take(least), 0
 
     def _raise(self) -> None:
         if self._failure:
             raise self._failure
 
-    def _join(self) -> None:
-        self._full.put(None)
-        for thread in self._threads:
-            thread.join()
-
     def _pour(self) -> None:
         """Write block after block until there is no more to come; none behind one that could not be written."""
         while (given := self._full.get()) is not None:
-            block, size = given
-            try:
-                if not self._failure:
-                    _write(self._file, block[:size])
-            except Exception as error:  # noqa: BLE001  whoever gives the next block raises it
-                self._failure = error
+            if isinstance(given, _Block) and not self._failure:
+                try:
+                    _write(given.file, given.memory[: given.size])
+                except OSError as error:
+                    self._failure = error
             self._written.put(given)
         self._written.put(None)
 
     def _follow(self) -> None:
-        """Hash block after block, and give its memory back."""
+        """Hash block after block and give its memory back, and close each file at its end."""
+        digest = hashlib.sha256()
         while (given := self._written.get()) is not None:
-            block, size = given
-            self._digest.update(block[:size])
-            self._blocks.give(block)
+            if isinstance(given, _Block):
+                digest.update(given.memory[: given.size])
+                self._free.put(given.memory)
+                continue
+            try:
+                os.close(given.file)
+                if not self._failure:
+                    given.then(replace(given.shard, sha256=digest.hexdigest()))
+            except Exception as error:  # noqa: BLE001  whoever gives more, or comes to the end, raises it
+                self._failure = error
+            digest = hashlib.sha256()
 
 
 def pattern(shards: tuple[Shard, ...]) -> str:

@@ -8,9 +8,9 @@ policies does not count.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -82,38 +82,45 @@ class Account:
     findings: Tally = field(default_factory=Tally)
 
 
-def make(name: str, tell: Callable[[int], None], *, root: str, work: Path, verdicts: Path | None = None) -> None:
-    """Make one shard and its account, unless they are there and sound.
+def make(
+    names: Iterable[str], tell: Callable[[int], None], *, root: str, work: Path, verdicts: Path | None = None
+) -> None:
+    """Make shards and their accounts, unless they are there and sound.
 
     Args:
-        name: of the job that lies in `work`.
+        names: of the jobs that lie in `work`; the next is asked for while the one before is still being written.
         tell: told the bytes of each picture when it is done.
         root: the dataset's folder.
-        work: takes the account; the shard goes into the folder `out` in it.
+        work: takes the accounts; the shards go into the folder `out` in it.
         verdicts: remembers which contents were decoded and found good.
 
     Raises:
         OdbuildError: a picture changed since it was surveyed.
-        OSError: the shard cannot be written.
+        OSError: a shard cannot be written.
     """
-    job = jobs.parse((work / f"{name}{JOB}").read_bytes())
-    if _is_made(job, work):
-        tell(sum(source.length for _, source in job.pictures()))
-        return
-    account = Account()
-    known = _verdicts(verdicts) if verdicts and job.policies.check == "decode" else None
-    unfinished = _unfinished(job, work)
-    with records.Writer(unfinished, _blocks()) as writer:
+    with records.Writer() as writer:
         reader = Reader(root, writer.room)
-        for picture, source in job.pictures():
-            try:
-                _add(picture, _prepared(reader.read(source), job.policies, known), job, account, writer)
-            except ImageError as error:
-                account.findings.append(broken(error).at(place(picture.key)))
-            tell(source.length)
-        written = writer.shard()
-    unfinished.rename(_path(job.name, work))
-    _save(job, work, written, account)
+        for name in names:
+            job = jobs.parse((work / f"{name}{JOB}").read_bytes())
+            if _is_made(job, work):
+                tell(sum(source.length for _, source in job.pictures()))
+                continue
+            known = _verdicts(verdicts) if verdicts and job.policies.check == "decode" else None
+            account = Account()
+            writer.begin(_unfinished(job, work))
+            for picture, source in job.pictures():
+                try:
+                    _add(picture, _prepared(reader.read(source), job.policies, known), job, account, writer)
+                except ImageError as error:
+                    account.findings.append(broken(error).at(place(picture.key)))
+                tell(source.length)
+            writer.end(partial(_keep, job, work, account))
+
+
+def _keep(job: Job, work: Path, account: Account, shard: records.Shard) -> None:
+    """Let a shard that is written take its name, and its account."""
+    shard.path.rename(_path(job.name, work))
+    _save(job, work, shard, account)
 
 
 def collect(name: str, work: Path) -> tuple[records.Shard, Account]:
@@ -135,11 +142,6 @@ def _is_made(job: Job, work: Path) -> bool:
 @lru_cache(maxsize=1)
 def _verdicts(path: Path) -> Verdicts:
     return Verdicts.open(path)
-
-
-@lru_cache(maxsize=1)
-def _blocks() -> records.Blocks:
-    return records.Blocks()
 
 
 def _add(picture: Picture, prepared: images.Prepared, job: Job, account: Account, writer: records.Writer) -> None:
