@@ -46,8 +46,7 @@ class JpegError(ValueError):
     """Report a JPEG that no decoder should be given; the message goes on from 'cannot be decoded: '."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Jpeg:
+class Jpeg(NamedTuple):
     """A JPEG file by its structure.
 
     Attributes:
@@ -85,8 +84,7 @@ class _Component(NamedTuple):
     quant: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Frame:
+class _Frame(NamedTuple):
     """What the frame header says; `across` and `down` are the largest sampling factors."""
 
     width: int
@@ -137,7 +135,9 @@ def read(data: Data, *, whole: bool = True) -> Jpeg:
         _walk(state, whole=whole)
     except (IndexError, struct.error) as error:
         raise JpegError("it ends inside its header") from error
-    frame = _framed(state)
+    frame = state.frame
+    if frame is None:
+        raise JpegError("it has no pixels")
     if whole:
         _complete(state, frame)
     return Jpeg(
@@ -157,6 +157,8 @@ def read(data: Data, *, whole: bool = True) -> Jpeg:
 
 def _walk(state: _State, *, whole: bool) -> None:
     view = state.view
+    length = len(view)
+    segments = _SEGMENTS if whole else _HEADER
     at = 2
     while True:
         code = view[at + 1] if view[at] == 0xFF else 0
@@ -168,17 +170,19 @@ def _walk(state: _State, *, whole: bool) -> None:
         if code in _BARE:
             at += 2
             continue
-        if code not in _SEGMENTS and code != 0xDA:
+        if code not in segments:
             raise JpegError(f"the marker 0x{code:02x} is out of place at byte {at}")
-        start, end = at + 4, at + 2 + int.from_bytes(view[at + 2 : at + 4])
-        if end > len(view):
+        start, end = at + 4, at + 2 + (view[at + 2] << 8 | view[at + 3])
+        if end > length:
             raise JpegError(f"it is cut short: the segment at byte {at} does not fit")
         if code == 0xDA:
             if not whole:
                 return
             at = _scan(state, start, end)
             continue
-        _SEGMENTS[code](state, code, start, end)
+        segment = segments[code]
+        if segment is not None:
+            segment(state, code, start, end)
         # A segment may claim a length of 0 or 1, which leaves its two bytes of length to be stepped over.
         at = max(start, end)
 
@@ -205,24 +209,25 @@ def _application(state: _State, code: int, start: int, end: int) -> None:
         state.tolerate("an Adobe header of an unknown colour transform", start - 4, end)
 
 
-def _skipped(state: _State, _code: int, start: int, end: int) -> None:
-    """Pass over a comment, or the number of lines, which libjpeg takes from the frame header alone."""
-
-
 def _frame(state: _State, code: int, start: int, end: int) -> None:
     if state.frame is not None:
         raise JpegError("it holds two frames")
-    precision, height, width, channels = struct.unpack_from(">BHHB", state.view, start)
+    state.frame = _frame_of(code, bytes(state.view[start:end]))
+
+
+@lru_cache
+def _frame_of(code: int, segment: bytes) -> _Frame:
+    precision, height, width, channels = struct.unpack_from(">BHHB", segment)
     if code not in _FRAMES or precision != 8:
         raise JpegError(f"it is a rare kind of JPEG (frame {code - 0xC0}, {precision} bits a sample)")
-    if channels not in (1, 3, 4) or end - start != 6 + 3 * channels:
+    if channels not in (1, 3, 4) or len(segment) != 6 + 3 * channels:
         raise JpegError(f"it has {channels} channels")
     if not width or not height:
         raise JpegError("its size is zero")
     if max(width, height) > MOST_SIDE:
         raise JpegError(f"its size is {width} x {height} pixels, of which libjpeg reads {MOST_SIDE:,} at most")
-    components = _components(bytes(state.view[start + 6 : end]))
-    state.frame = _Frame(
+    components = _components(segment[6:])
+    return _Frame(
         width=width,
         height=height,
         progressive=_FRAMES[code] == "progressive",
@@ -233,7 +238,6 @@ def _frame(state: _State, code: int, start: int, end: int) -> None:
     )
 
 
-@lru_cache
 def _components(spec: bytes) -> tuple[_Component, ...]:
     components = tuple(
         _Component(name, sampling >> 4, sampling & 15, quant)
@@ -249,16 +253,26 @@ def _components(spec: bytes) -> tuple[_Component, ...]:
 
 
 def _quants(state: _State, _code: int, start: int, end: int) -> None:
-    at = start
-    while at < end:
-        table = state.view[at]
+    if start > end:
+        raise JpegError("a quantization table does not fit its segment")
+    state.quants.update(_quant_tables(bytes(state.view[start:end])))
+
+
+@lru_cache
+def _quant_tables(segment: bytes) -> dict[int, bytes]:
+    """Return the tables of a segment by their number."""
+    tables = {}
+    at = 0
+    while at < len(segment):
+        table = segment[at]
         if table & 15 > 3:
             raise JpegError(f"it numbers a quantization table {table & 15}")
         after = at + (129 if table >> 4 else 65)
-        state.quants[table & 15] = bytes(state.view[at + 1 : after])
+        tables[table & 15] = segment[at + 1 : after]
         at = after
-    if at != end:
+    if at != len(segment):
         raise JpegError("a quantization table does not fit its segment")
+    return tables
 
 
 def _huffman(state: _State, _code: int, start: int, end: int) -> None:
@@ -464,19 +478,23 @@ def _complete(state: _State, frame: _Frame) -> None:
         state.warnings["fine detail that was never written"] = None
 
 
-def _framed(state: _State) -> _Frame:
-    if state.frame is None:
-        raise JpegError("it has no pixels")
-    return state.frame
+_Segment = Callable[[_State, int, int, int], None]
+"""Takes a segment by its code, and where its content starts and ends."""
 
-
-_SEGMENTS: dict[int, Callable[[_State, int, int, int], None]] = {
+_HEADER: dict[int, _Segment | None] = {
+    **dict.fromkeys((0xC4, 0xCC, 0xDA, 0xDB, 0xDD)),
     **dict.fromkeys((*_FRAMES, *_OTHER_FRAMES), _frame),
     **dict.fromkeys(range(0xE0, 0xF0), _application),
+    # A comment, and the number of lines, which libjpeg takes from the frame header alone.
+    **dict.fromkeys((0xFE, 0xDC)),
+}
+"""What is done with each segment for the size and the orientation; None where it is passed over."""
+
+_SEGMENTS: dict[int, _Segment | None] = {
+    **_HEADER,
     0xC4: _huffman,
     0xCC: _conditioning,
     0xDB: _quants,
-    0xDC: _skipped,
     0xDD: _restart_interval,
-    0xFE: _skipped,
 }
+"""What is done with each segment where the structure is checked; that of a scan stands apart."""
