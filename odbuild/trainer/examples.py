@@ -7,7 +7,8 @@ code, and its map is sorted, so equal pictures give equal bytes.
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
+from itertools import groupby
 from typing import Literal, TypeVar
 
 from .dataset import Box
@@ -25,6 +26,8 @@ _T = TypeVar("_T")
 
 _LENGTH_DELIMITED = 2
 _LONGEST_VARINT = 10
+_SHORTEST = [bytes((number,)) for number in range(0x80)]
+"""Each varint of one byte."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +125,7 @@ def encode(example: Example) -> bytes:
 
 def pieces(example: Example) -> tuple[bytes, Data, bytes]:
     """Return what `encode` gives in three pieces; the picture's bytes in the middle are those of the example."""
-    after = b"".join([entry(values(example)) for values, entry in _REST])
+    after = b"".join([entries(example) for entries in _REST])
     size = len(example.encoded)
     own = b"\x0a" + _varint(size)
     # Sizes of pictures hardly repeat, so they would only crowd the cache.
@@ -207,10 +210,46 @@ def _entry(feature: Feature, values: Values) -> bytes:
     return _lead(feature.key, feature.kind, len(payload)) + payload
 
 
-def _entries(feature: Feature) -> Callable[[Values], bytes]:
-    """Return what makes the entries of one feature."""
-    make = partial(_entry, feature)
-    return lru_cache(maxsize=4096)(make) if feature.frequent else make
+Entries = Callable[[Example], bytes]
+"""Makes the map entries of some features that follow each other."""
+
+
+def _kept(features: Sequence[Feature]) -> Entries:
+    """Return what makes entries whose values come again and again: their bytes are looked up all at once."""
+
+    @lru_cache(maxsize=4096)
+    def entries(columns: tuple[Values, ...]) -> bytes:
+        return b"".join(map(_entry, features, columns))
+
+    values = [feature.values for feature in features]
+    return lambda example: entries(tuple([take(example) for take in values]))
+
+
+def _made(features: Sequence[Feature]) -> Entries:
+    """Return what makes entries whose values hardly repeat."""
+    rows = [(feature, feature.values) for feature in features]
+    return lambda example: b"".join([_entry(feature, take(example)) for feature, take in rows])
+
+
+def _fractions(features: Sequence[Feature]) -> Entries:
+    """Return what makes the entries of fractions, of which each feature has as many as there are boxes."""
+
+    @lru_cache(maxsize=4096)
+    def frame(boxes: int) -> tuple[struct.Struct, tuple[bytes, ...]]:
+        leads = tuple([_lead(feature.key, feature.kind, 4 * boxes) for feature in features])
+        return struct.Struct("<" + "".join(f"{len(lead)}s{boxes}f" for lead in leads)), leads
+
+    values = [feature.values for feature in features]
+
+    def entries(example: Example) -> bytes:
+        layout, leads = frame(len(example.boxes))
+        numbers: list[bytes | float] = []
+        for lead, take in zip(leads, values, strict=True):
+            numbers.append(lead)
+            numbers += take(example)
+        return layout.pack(*numbers)
+
+    return entries
 
 
 def _bytes_list(values: Values) -> bytes:
@@ -252,10 +291,11 @@ def _announced(field: int, length: int) -> bytes:
     return bytes((field << 3 | _LENGTH_DELIMITED,)) + _varint(length)
 
 
-@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
-    number &= 0xFFFF_FFFF_FFFF_FFFF
+    if 0 <= number < 0x80:
+        return _SHORTEST[number]
     out = bytearray()
+    number &= 0xFFFF_FFFF_FFFF_FFFF
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
         number >>= 7
@@ -359,5 +399,11 @@ def _damaged() -> OdbuildError:
     return OdbuildError("The record is not a tf.train.Example as this program writes it.")
 
 
+def _maker(feature: Feature) -> Callable[[Sequence[Feature]], Entries]:
+    if feature.frequent:
+        return _kept
+    return _fractions if feature.kind == "float" else _made
+
+
 _PICTURE = FEATURES[0]
-_REST = [(feature.values, _entries(feature)) for feature in FEATURES[1:]]
+_REST = [make(list(features)) for make, features in groupby(FEATURES[1:], key=_maker)]
