@@ -76,8 +76,10 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> "SubjectFo
     if not _wanted(parent.config) or _asked_below(path, parent.config):
         return None
     from .trainer import readers
+    from .trainer.readers.files import Files
 
-    if not any(reader.recognise(path) for reader in readers.READERS.values()):
+    files = Files(path)
+    if not any(reader.recognise(files) for reader in readers.READERS.values()):
         return None
     return SubjectFolder.from_parent(parent, path=path)
 

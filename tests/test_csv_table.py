@@ -13,6 +13,7 @@ from odbuild.trainer.dataset import Box
 from odbuild.trainer.errors import OdbuildError
 from odbuild.trainer.findings import Finding
 from odbuild.trainer.readers import csv_table
+from odbuild.trainer.readers.files import Files
 
 JPEG = pictures.jpeg(40, 20)
 HEAD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
@@ -177,7 +178,7 @@ def test_a_table_in_another_encoding_ends_in_one_sentence(tmp_path: Path) -> Non
     ],
 )
 def test_other_tables_are_not_recognised(tmp_path: Path, head: str) -> None:
-    assert not csv_table.recognise(put(tmp_path, {"a.csv": head}))
+    assert not csv_table.recognise(Files(put(tmp_path, {"a.csv": head})))
 
 
 @given(text=st.text(',;"\n\ra.jpg0123cat\t\0', max_size=60))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from odbuild.trainer.dataset import Box, Picture
 from odbuild.trainer.errors import UsageError
 from odbuild.trainer.groups import grouping, together
+from odbuild.trainer.packed import pack
 from odbuild.trainer.split import divide
 
 
@@ -28,7 +29,8 @@ from odbuild.trainer.split import divide
     ],
 )
 def test_a_group_is_named_by_what_was_asked_for(way: str, group: str) -> None:
-    assert grouping(way)(Picture(key="day/1/film7_001.jpg", boxes=(), group="cam")) == group
+    picture = Picture(key="day/1/film7_001.jpg", boxes=(), group="cam")
+    assert [*grouping(way)([picture])] == [*grouping(way)(pack([picture]))] == [group]
 
 
 @pytest.mark.parametrize("way", ["", "folders", "prefix", "prefix:", "prefix:0", "regex:", "regex:(", "Folder"])

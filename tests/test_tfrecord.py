@@ -19,6 +19,7 @@ from odbuild.trainer.examples import Example
 from odbuild.trainer.findings import Finding
 from odbuild.trainer.labels import to_pbtxt
 from odbuild.trainer.readers import framing, tfrecord, wire
+from odbuild.trainer.readers.files import Files
 
 PLAIN: dict[str, protowire.Values] = {
     "image/encoded": [b"\xff\xd8\xffpicture"],
@@ -175,7 +176,7 @@ def test_shards_of_many_names_are_found(tmp_path: Path, name: str, split: str) -
 )
 def test_other_files_are_not_recognised(tmp_path: Path, name: str) -> None:
     content = _framed(b"") if name != "a.rec" else b"some other format"
-    assert not tfrecord.recognise(put(tmp_path, {name: content}))
+    assert not tfrecord.recognise(Files(put(tmp_path, {name: content})))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from odbuild.trainer.dataset import Box
 from odbuild.trainer.findings import Finding
 from odbuild.trainer.mend import mend
 from odbuild.trainer.readers import markup, voc
+from odbuild.trainer.readers.files import Files
 
 JPEG = pictures.jpeg(40, 20)
 CAT = ("cat", 4, 5, 8, 10)
@@ -230,7 +231,7 @@ def test_links_and_other_xml_are_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["<annotations><image/></annotations>", "<project/>", "", "x" * 9000 + XML])
 def test_other_xml_is_not_recognised(tmp_path: Path, text: str) -> None:
-    assert not voc.recognise(put(tmp_path, {"a.xml": text}))
+    assert not voc.recognise(Files(put(tmp_path, {"a.xml": text})))
 
 
 def test_the_real_data(shared: Path) -> None:

@@ -13,6 +13,7 @@ from odbuild.trainer.dataset import Box, Dataset, Picture, SplitName
 from odbuild.trainer.errors import OdbuildError
 from odbuild.trainer.findings import Finding
 from odbuild.trainer.readers import yolo
+from odbuild.trainer.readers.files import Files
 
 JPEG = pictures.jpeg(40, 20)
 YAML = "train: images\nnames: [cat, dog]\n"
@@ -307,7 +308,7 @@ def test_without_names_it_says_how_to_give_them(tmp_path: Path) -> None:
     ],
 )
 def test_other_folders_are_not_recognised(tmp_path: Path, files: dict[str, str | bytes]) -> None:
-    assert not yolo.recognise(put(tmp_path, files))
+    assert not yolo.recognise(Files(put(tmp_path, files)))
 
 
 @given(text=st.text("0123456789. -e\n\tnaif+", max_size=60))

@@ -3,20 +3,23 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from .dataset import Picture
 from .errors import UsageError
+from .packed import groups_of
 
 WAYS = "column, none, folder, prefix:NUMBER, prefix:SEPARATOR or regex:EXPRESSION"
 
 NAME_BYTES = 16
 """Length of the hash of a group, as that of a picture's fingerprint."""
 
-Grouping = Callable[[Picture], str]
+Grouping = Callable[[Iterable[Picture]], Iterable[str]]
+"""Names the group of each picture, empty where it has none."""
 
 
 def grouping(way: str) -> Grouping:
-    """Return what names the group of a picture, empty where it has none.
+    """Return what names the groups of pictures.
 
     Args:
         way: `column` takes the group that the source names; `folder` that of the picture's key;
@@ -29,11 +32,11 @@ def grouping(way: str) -> Grouping:
     """
     kind, _, rest = way.partition(":")
     if kind == "prefix" and rest.isdecimal() and int(rest):
-        return lambda picture: _file(picture)[: int(rest)]
+        return _each(lambda picture: _file(picture)[: int(rest)])
     if kind == "prefix" and rest and not rest.isdecimal():
-        return lambda picture: _before(_file(picture), rest)
+        return _each(lambda picture: _before(_file(picture), rest))
     if kind == "regex" and rest:
-        return _matching(rest)
+        return _each(_matching(rest))
     if way in _PLAIN:
         return _PLAIN[way]
     raise UsageError(f"group is {way!r}; expected {WAYS}.")
@@ -92,7 +95,11 @@ def _before(name: str, separator: str) -> str:
     return start if found else ""
 
 
-def _matching(expression: str) -> Grouping:
+def _each(group: Callable[[Picture], str]) -> Grouping:
+    return partial(map, group)
+
+
+def _matching(expression: str) -> Callable[[Picture], str]:
     try:
         pattern = re.compile(expression)
     except re.error as error:
@@ -106,7 +113,7 @@ def _matching(expression: str) -> Grouping:
 
 
 _PLAIN: dict[str, Grouping] = {
-    "column": lambda picture: picture.group,
-    "folder": _folder,
-    "none": lambda _: "",
+    "column": groups_of,
+    "folder": _each(_folder),
+    "none": _each(lambda _: ""),
 }

@@ -11,6 +11,7 @@ from PIL import __version__ as pillow
 
 from .dataset import Box, Picture
 from .labels import label_ids
+from .packed import rows_of
 from .policies import Policies
 from .sources import Source
 
@@ -83,9 +84,7 @@ def row(picture: Picture, source: Source, ids: Mapping[str, int]) -> tuple[Any, 
         source: where its bytes lie.
         ids: the number of each label.
     """
-    boxes = tuple(
-        [(ids[b.label], b.ymin, b.xmin, b.ymax, b.xmax, b.index, b.difficult, b.crowd) for b in picture.boxes]
-    )
+    boxes = tuple([(ids[label], *rest) for label, *rest in rows_of(picture.boxes)])
     return picture.key, picture.size, boxes, tuple(source)
 
 

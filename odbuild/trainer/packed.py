@@ -9,6 +9,9 @@ from .dataset import Box, Picture, Span, SplitName, labels_of
 
 _DIFFICULT, _CROWD = 1, 2
 
+Row = tuple[str, float, float, float, float, int, bool, bool]
+"""What a box says: label, ymin, xmin, ymax, xmax, index, and whether it is difficult and a crowd."""
+
 _Rest = tuple[SplitName, tuple[int, int] | None, str, str | None]
 """Split, size, group and the span's file: what many pictures have in common."""
 
@@ -59,28 +62,16 @@ class Boxes(Sequence[Box]):
         return self._last - self._first
 
     def __iter__(self) -> Iterator[Box]:
-        columns, first, last = self._columns, self._first, self._last
-        edges = columns.edges[4 * first : 4 * last]
-        rows = zip(
-            columns.labels[first:last],
-            edges[0::4],
-            edges[1::4],
-            edges[2::4],
-            edges[3::4],
-            columns.indices[first:last],
-            columns.marks[first:last],
-            strict=True,
-        )
-        for label, ymin, xmin, ymax, xmax, index, mark in rows:
+        for label, ymin, xmin, ymax, xmax, index, difficult, crowd in self.rows():
             yield Box(
-                label=self._names[label],
+                label=label,
                 ymin=ymin,
                 xmin=xmin,
                 ymax=ymax,
                 xmax=xmax,
                 index=index,
-                difficult=bool(mark & _DIFFICULT),
-                crowd=bool(mark & _CROWD),
+                difficult=difficult,
+                crowd=crowd,
             )
 
     @overload
@@ -103,6 +94,24 @@ class Boxes(Sequence[Box]):
     def __reduce__(self) -> tuple[type, tuple[list[Box]]]:
         """Let one picture be sent to another process without all the others."""
         return tuple, (list(self),)
+
+    def rows(self) -> list[Row]:
+        """Return what each box says, without making the boxes."""
+        columns, first, last = self._columns, self._first, self._last
+        edges, names = iter(columns.edges[4 * first : 4 * last]), self._names
+        return [
+            (names[label], ymin, xmin, ymax, xmax, index, mark & _DIFFICULT != 0, mark & _CROWD != 0)
+            for label, ymin, xmin, ymax, xmax, index, mark in zip(
+                columns.labels[first:last],
+                edges,
+                edges,
+                edges,
+                edges,
+                columns.indices[first:last],
+                columns.marks[first:last],
+                strict=True,
+            )
+        ]
 
     def labels(self) -> Iterator[str]:
         """Return the label of each box, without making the boxes."""
@@ -164,6 +173,11 @@ class Pictures(Sequence[Picture]):
         """Return the pictures at some places, in that order."""
         return Pictures(self._columns, array("Q", [self._rows[place] for place in places]))
 
+    def groups(self) -> Iterator[str]:
+        """Return the group of each picture, without making the pictures."""
+        groups = [group for _, _, group, _ in self._rests]
+        return (groups[self._columns.numbers[row]] for row in self._rows)
+
     def label_sets(self) -> Iterator[frozenset[str]]:
         """Yield the labels of each picture; few sets are different ones, so few are made."""
         columns, names = self._columns, self._names
@@ -196,6 +210,18 @@ class Pictures(Sequence[Picture]):
             span = Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
         boxes = Boxes(columns, self._names, columns.starts[row], columns.starts[row + 1])
         return Picture(key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=span)
+
+
+def rows_of(boxes: Sequence[Box]) -> list[Row]:
+    """Return what each box says."""
+    if isinstance(boxes, Boxes):
+        return boxes.rows()
+    return [(b.label, b.ymin, b.xmin, b.ymax, b.xmax, b.index, b.difficult, b.crowd) for b in boxes]
+
+
+def groups_of(pictures: Iterable[Picture]) -> Iterator[str]:
+    """Return the group that the source names for each picture."""
+    return pictures.groups() if isinstance(pictures, Pictures) else (picture.group for picture in pictures)
 
 
 def label_sets(pictures: Sequence[Picture]) -> Iterator[frozenset[str]]:

@@ -122,7 +122,7 @@ def _sides(
     for index, other in {max(pair): min(pair) for pair in near}.items():
         where, like = (seen.pictures[it].key for it in (index, other))
         seen.findings.append(_ALIKE.at(place(where), f"like {quote(like)}"))
-    names = together(seen.prints, map(grouping(policies.group), seen.pictures), near)
+    names = together(seen.prints, grouping(policies.group)(seen.pictures), near)
     train, validation = divide(seen.pictures, names, policies.validation)
     return {"train": train, "validation": validation}
 

@@ -10,7 +10,7 @@ from ..dataset import Dataset
 from ..errors import OdbuildError, UsageError, did_you_mean
 from ..findings import SHOWN, Finding, quote
 from . import cloud, coco, csv_table, iris, tfrecord, voc, yolo
-from .files import folders
+from .files import Files, folders
 
 READERS: dict[str, ModuleType] = {
     "cloud": cloud,
@@ -74,9 +74,10 @@ def locate(folder: Path, named: str | None = None) -> tuple[Path, str]:
 def _formats(place: Path, named: str | None, unread: list[OSError]) -> list[str]:
     """Return the formats that are recognised in a folder, or the named one if it is; add what was not readable."""
     formats = []
+    files = Files(place)
     for name in [named] if named else READERS:
         try:
-            if READERS[name].recognise(place):
+            if READERS[name].recognise(files):
                 formats.append(name)
         except OSError as error:
             unread.append(error)

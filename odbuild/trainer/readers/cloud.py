@@ -11,6 +11,7 @@ from ..errors import OdbuildError
 from ..findings import Finding, Rule, place
 from ..packed import pack
 from . import strict
+from .files import Files
 from .reading import (
     NO_NUMBER,
     Reading,
@@ -54,9 +55,9 @@ class _Head:
     drawn: bool = False
 
 
-def recognise(root: Path) -> bool:
+def recognise(files: Files) -> bool:
     """Say whether the folder holds a Cloud Annotations project of version 1."""
-    return (root / NAME).is_file() and not _OTHER.search(strict.ends(root / NAME))
+    return (files.root / NAME).is_file() and not _OTHER.search(strict.ends(files.root / NAME))
 
 
 def read(root: Path) -> tuple[Dataset, list[Finding]]:
@@ -68,7 +69,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: the file cannot be read as Cloud Annotations v1 at all.
     """
-    reading = begin(root)
+    reading = begin(Files(root))
     require_inside(reading, NAME)
     reading.sources.append(NAME)
     head = _Head()

@@ -18,7 +18,7 @@ from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
 from ..packed import pack
 from . import strict
-from .files import folders
+from .files import Files, folders
 from .reading import (
     PIXELS_ABOVE,
     PIXELS_BELOW,
@@ -154,9 +154,9 @@ class _Classes:
         return [name for name in self.names if name in self.used or name not in self.above]
 
 
-def recognise(root: Path) -> bool:
+def recognise(files: Files) -> bool:
     """Say whether the folder holds COCO JSON."""
-    return bool(_sources(root)[0])
+    return bool(_sources(files.root)[0])
 
 
 def read(root: Path) -> tuple[Dataset, list[Finding]]:
@@ -165,7 +165,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: a file cannot be read as COCO JSON at all.
     """
-    reading = begin(root)
+    reading = begin(Files(root))
     sources, others = _sources(root)
     if not sources:
         raise OdbuildError(f"{root} holds no COCO JSON: no file of JSON with {_LISTS}.")

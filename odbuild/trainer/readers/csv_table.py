@@ -64,9 +64,9 @@ class _Table:
     columns: Mapping[str, int]
 
 
-def recognise(root: Path) -> bool:
+def recognise(files: Files) -> bool:
     """Say whether a table with the columns of boxes lies where they lie by custom."""
-    return any(True for _ in _tables(Files(root)))
+    return any(True for _ in _tables(files))
 
 
 def read(root: Path) -> tuple[Dataset, list[Finding]]:
@@ -75,7 +75,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: a table cannot be read.
     """
-    reading = begin(root)
+    reading = begin(Files(root))
     reading.findings += filter(None, map(reading.files.problem, _keys(reading.files)))
     numbers = count()
     rows = pack(row for table in _tables(reading.files) for row in _rows(reading, table, numbers)).by_key()
@@ -99,7 +99,7 @@ def _tables(files: Files) -> Iterator[_Table]:
 
 def _keys(files: Files) -> Iterator[str]:
     """Yield the files that are named as tables are, links out of the folder among them."""
-    for home in layout.homes(files.root):
+    for home in layout.homes(files):
         for name in sorted(files.names(home)):
             key = layout.join(home, name)
             if name.lower().endswith((".csv", ".tsv")) and (files.root / key).is_file():
@@ -127,7 +127,7 @@ def _rows(reading: Reading, table: _Table, numbers: Iterator[int]) -> Iterator[P
         numbers: of the rows, from 0 and through all tables, as one picture may stand in two.
     """
     reading.sources.append(table.file)
-    find = cache(partial(_find, reading.files, _folders(reading.root, table.file)))
+    find = cache(partial(_find, reading.files, _folders(reading.files, table.file)))
     measure = cache(partial(_measure, reading))
     split = layout.side(table.file.rpartition("/")[2]) or layout.side_of_path(table.file)
     for (line, row), number in zip(_lines(reading, table), numbers, strict=False):
@@ -177,11 +177,11 @@ def _decoded(file: IO[bytes]) -> Iterator[str]:
         yield line.decode("utf-8-sig")
 
 
-def _folders(root: Path, file: str) -> list[str]:
+def _folders(files: Files, file: str) -> list[str]:
     """Return the folders in which a table's pictures may lie: its own, those of its side, and then the others."""
     own = file.rpartition("/")[0]
     side = layout.side(file.rpartition("/")[2]) or layout.side_of_path(file)
-    homes = layout.homes(root)
+    homes = layout.homes(files)
     return sorted(homes, key=lambda home: (home != own, layout.side_of_path(f"{home}/x") != side))
 
 

@@ -115,6 +115,11 @@ class Files:
         listing = _Listing() if odd_key(key) else self._listing(folder)
         return name in listing.files or name in listing.others or name in listing.folders
 
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders in a folder, or in the root, "": neither links nor what is hidden."""
+        listing = _Listing() if folder and odd_key(folder) else self._listing(folder)
+        return sorted(name for name in listing.folders if not name.startswith((".", "__MACOSX")))
+
     def names(self, folder: str) -> Iterator[str]:
         """Yield what lies in a folder below the root, or in the root, "", itself; nothing where it is missing."""
         listing = _Listing() if folder and odd_key(folder) else self._listing(folder)

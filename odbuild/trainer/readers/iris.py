@@ -11,6 +11,7 @@ from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
 from . import strict
 from .cloud import NAME
+from .files import Files
 from .reading import (
     NO_NUMBER,
     Reading,
@@ -54,9 +55,9 @@ class _Project:
     annotations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def recognise(root: Path) -> bool:
+def recognise(files: Files) -> bool:
     """Say whether the folder holds a project of local Iris."""
-    return (root / NAME).is_file() and bool(_VERSION.search(strict.ends(root / NAME)))
+    return (files.root / NAME).is_file() and bool(_VERSION.search(strict.ends(files.root / NAME)))
 
 
 def read(root: Path) -> tuple[Dataset, list[Finding]]:
@@ -65,7 +66,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: the file cannot be read as Cloud Annotations v2 at all.
     """
-    reading = begin(root)
+    reading = begin(Files(root))
     require_inside(reading, NAME)
     reading.sources.append(NAME)
     project = _project(root / NAME)

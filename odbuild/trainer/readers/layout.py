@@ -71,15 +71,11 @@ def is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in PICTURES
 
 
-def homes(root: Path) -> list[str]:
+def homes(files: Files) -> list[str]:
     """Return the folders below the root in which annotations lie by custom, the root itself as "" first."""
-    first = [name for name in _folders(root) if name.casefold() in _HOMES or side_of_folder(name)]
-    second = [f"{name}/{inner}" for name in first for inner in _folders(root / name) if side_of_folder(inner)]
+    first = [name for name in files.folders("") if name.casefold() in _HOMES or side_of_folder(name)]
+    second = [f"{name}/{inner}" for name in first for inner in files.folders(name) if side_of_folder(inner)]
     return ["", *first, *second]
-
-
-def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in _entries(folder) if entry.is_dir(follow_symlinks=False))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -64,9 +64,9 @@ class Reading:
         return label in self.labels
 
 
-def begin(root: Path) -> Reading:
-    """Return a fresh reading of the folder."""
-    return Reading(root=root, files=Files(root))
+def begin(files: Files) -> Reading:
+    """Return a fresh reading of a folder."""
+    return Reading(root=files.root, files=files)
 
 
 def require_inside(reading: Reading, name: str) -> None:

@@ -105,11 +105,11 @@ class _Records:
     keys: int = 0
 
 
-def recognise(root: Path) -> bool:
+def recognise(files: Files) -> bool:
     """Say whether a file lies where those of records lie by custom that is named so, or begins as they do."""
-    files = Files(root)
     return any(
-        "record" in PurePosixPath(key).name.lower() or (files.problem(key) is None and framing.begins(root / key))
+        "record" in PurePosixPath(key).name.lower()
+        or (files.problem(key) is None and framing.begins(files.root / key))
         for key in _shards(files)
     )
 
@@ -120,7 +120,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: a label map cannot be read, two contradict each other, or a file is a link out of the folder.
     """
-    reading = begin(root)
+    reading = begin(Files(root))
     shards = sorted(_shards(reading.files))
     for shard in shards:
         require_inside(reading, shard)
@@ -139,7 +139,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
 
 def _shards(files: Files) -> Iterator[str]:
     """Yield the files that are named as those of records, links out of the folder among them."""
-    for home in layout.homes(files.root):
+    for home in layout.homes(files):
         for name in files.names(home):
             key = layout.join(home, name)
             if _SHARD.fullmatch(name) and not name.startswith(".") and (files.root / key).is_file():
@@ -150,7 +150,7 @@ def _label_map(reading: Reading) -> tuple[Item, ...]:
     """Return the one label map that lies where shards lie, in as many equal copies as there may be."""
     found: dict[str, tuple[Item, ...]] = {}
     files = reading.files
-    keys = (layout.join(home, name) for home in layout.homes(reading.root) for name in sorted(files.names(home)))
+    keys = (layout.join(home, name) for home in layout.homes(reading.files) for name in sorted(files.names(home)))
     for key in keys:
         if key.endswith(".pbtxt"):
             require_inside(reading, key)

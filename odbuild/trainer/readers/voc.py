@@ -15,6 +15,7 @@ from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
 from ..packed import pack
 from . import layout, plain
+from .files import Files
 from .markup import Element, MarkupError, load
 from .plain import spot
 from .reading import (
@@ -81,12 +82,12 @@ class _Voc:
     keys: int = 0
 
 
-def recognise(root: Path) -> bool:
+def recognise(files: Files) -> bool:
     """Say whether XML of Pascal VOC lies where it lies by custom; the first file of each folder is looked at."""
-    reading = begin(root)
-    homes = (sorted(_xmls(reading, home)) for home in layout.homes(root))
-    firsts = (next((key for key in keys if reading.files.problem(key) is None), "") for keys in homes)
-    return any(_is_voc(root / key) for key in firsts if key)
+    reading = begin(files)
+    homes = (sorted(_xmls(reading, home)) for home in layout.homes(files))
+    firsts = (next((key for key in keys if files.problem(key) is None), "") for keys in homes)
+    return any(_is_voc(files.root / key) for key in firsts if key)
 
 
 def read(root: Path) -> tuple[Dataset, list[Finding]]:
@@ -98,8 +99,8 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: a file may not be read.
     """
-    reading = begin(root)
-    keys = sorted({key for home in layout.homes(root) for key in _xmls(reading, home)})
+    reading = begin(Files(root))
+    keys = sorted({key for home in layout.homes(reading.files) for key in _xmls(reading, home)})
     voc = _Voc(reading=reading, lists=_lists(reading))
     pictures = pack(picture for key in keys for picture in _picture(voc, key))
     unnamed = layout.book_unnamed(reading, pictures, voc.claimed)

@@ -130,13 +130,12 @@ class _Yolo:
     unnamed: int = 0
 
 
-def recognise(root: Path) -> bool:
+def recognise(files: Files) -> bool:
     """Say whether the folder holds a config of YOLO, or names of classes and a file of labels."""
-    files = Files(root)
     if _config_files(files):
         return True
     named = any(_names_files(files)) or {"images", "labels"} <= {*files.names("")}
-    return named and any(_is_labels(root / key) for key in _samples(files) if files.problem(key) is None)
+    return named and any(_is_labels(files.root / key) for key in _samples(files) if files.problem(key) is None)
 
 
 def read(root: Path) -> tuple[Dataset, list[Finding]]:
@@ -145,7 +144,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: nothing names the classes, or nothing of what the config names is there.
     """
-    reading = begin(root)
+    reading = begin(Files(root))
     yolo = _Yolo(reading=reading, config=_config(reading))
     reading.sources.append(yolo.config.file)
     _find_pictures(yolo)
@@ -178,7 +177,7 @@ def _names_files(files: Files) -> Iterator[str]:
 
 def _places(files: Files) -> list[str]:
     """Return the folders in which labels lie by custom."""
-    homes = layout.homes(files.root)
+    homes = layout.homes(files)
     return [*homes, *(layout.join(home, inner) for home in homes for inner in ("labels", "images"))]
 
 
@@ -333,7 +332,7 @@ def _find_pictures(yolo: _Yolo) -> None:
         else:
             _add_folder(yolo, key, side)
     if len(missing) == len(config.sides):
-        near = did_you_mean(missing[0][:_LONGEST].strip("./"), layout.homes(reading.root))
+        near = did_you_mean(missing[0][:_LONGEST].strip("./"), layout.homes(reading.files))
         more = ", ..." if len(missing) > SHOWN else ""
         names = ", ".join(map(quote, missing[:SHOWN]))
         raise OdbuildError(
@@ -355,7 +354,7 @@ def _book_unnamed(yolo: _Yolo) -> None:
 def _customary(files: Files) -> list[str]:
     """Return the folders of pictures where nothing names them: of pictures, else of sides, else the root."""
     pictures = [name for name in _MIRRORS if files.exists(name)]
-    sides = [home for home in layout.homes(files.root) if "/" not in home and layout.side_of_folder(home)]
+    sides = [home for home in layout.homes(files) if "/" not in home and layout.side_of_folder(home)]
     return pictures or sides or [""]
 
 

@@ -75,11 +75,6 @@ class Census:
     rows: tuple[Row, ...]
     labels: Mapping[SplitName, Counter[str]]
 
-    @property
-    def counts(self) -> Counter[str]:
-        """Return the boxes of each label."""
-        return sum(self.labels.values(), Counter())
-
 
 @dataclass(kw_only=True, slots=True)
 class Places:

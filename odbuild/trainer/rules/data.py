@@ -1,5 +1,6 @@
 """What the rules of datasets look at: the annotations as read and as mended, the pictures' files, the sides."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import Literal
 from ..dataset import Box, Dataset, Picture
 from ..findings import Finding
 from ..looks import Look
+from ..packed import count_labels
 from ..split import Split
 from . import census
 from .census import Census, Places
@@ -69,6 +71,11 @@ class Data:
     given: bool = False
     label_map: Mapping[str, int] | None = None
     model: ModelFacts | None = None
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """Return how many boxes each label has."""
+        return count_labels(self.dataset.pictures)
 
     @cached_property
     def census(self) -> Census:

@@ -57,7 +57,7 @@ def declared(data: Data) -> Iterator[Finding]:
     out, so that the model has no output that nothing teaches.
     """
     names = data.dataset.declared
-    counts = data.census.counts
+    counts = data.counts
     for label, times in Counter(names).items():
         if times > 1:
             yield _TWICE.at("labels", quote(label))
@@ -76,7 +76,7 @@ def unnumbered(data: Data) -> Iterator[Finding]:
     yield from data.found.get("LBL301", ())
     if data.label_map is None:
         return
-    for label, times in sorted(data.census.counts.items()):
+    for label, times in sorted(data.counts.items()):
         if label not in data.label_map:
             yield _UNNUMBERED.at("labels", f"{quote(label)}, {times:,} boxes{_near(label, data.label_map)}")
 
@@ -88,7 +88,7 @@ def alike(data: Data) -> Iterator[Finding]:
     They train as two classes that compete for the same objects. Merge them.
     """
     same: dict[str, str] = {}
-    for label in sorted(data.census.counts):
+    for label in sorted(data.counts):
         other = same.setdefault(unicodedata.normalize("NFC", label.strip().casefold()), label)
         if other != label:
             yield _ALIKE.at("labels", f"{quote(other)}, {quote(label)}")
@@ -100,7 +100,7 @@ def few(data: Data) -> Iterator[Finding]:
 
     Ten are the least to try with, fifty a good beginning.
     """
-    counts = data.census.counts
+    counts = data.counts
     for label in in_order(data.dataset.declared, counts):
         if counts[label] < ENOUGH_BOXES:
             kind = _FEW if counts[label] < FEW_BOXES else _SOME
@@ -113,7 +113,7 @@ def uneven(data: Data) -> Iterator[Finding]:
 
     Draw more of the rare one, or train fewer pictures of the frequent one.
     """
-    counts = data.census.counts.most_common()
+    counts = sorted(data.counts.items(), key=lambda item: (-item[1], item[0]))
     if counts and counts[0][1] > IMBALANCE * counts[-1][1]:
         (most, many), (least, rare) = counts[0], counts[-1]
         yield _UNEVEN.at("labels", f"{quote(most)} has {many:,}, {quote(least)} has {rare:,}")
@@ -126,7 +126,7 @@ def odd_name(data: Data) -> Iterator[Finding]:
     Quotes break label maps that are put together without escaping. odbuild escapes them; other tools may not.
     """
     yield from data.found.get("LBL305", ())
-    for label in sorted(data.census.counts):
+    for label in sorted(data.counts):
         if label != label.strip():
             yield _SPACES.at("labels", quote(label))
         if any(unicodedata.category(character) == "Cc" for character in label):

@@ -53,7 +53,7 @@ def missing(data: Data) -> Iterator[Finding]:
     """
     if data.split is None:
         return
-    labels = sorted(data.census.counts)
+    labels = sorted(data.counts)
     if not data.given:
         yield from (found for found in check(data.split, labels) if found.code == "SPL401")
         return
