@@ -12,7 +12,6 @@ from .trainer.index import SIDES, Converted
 from .trainer.policies import Policies
 from .trainer.pool import Run
 from .trainer.recipe import MaxSide
-from .trainer.resolution import useful_side
 
 Say = Callable[[str], None]
 
@@ -103,6 +102,7 @@ def _max_side(request: Request, say: Say) -> int | None:
         raise UsageError("--max-side auto is what a model can use. Name it with --model.")
     # Most conversions need no model, and are done before these would be loaded.
     from . import pipeline, protos, upstream, zoo
+    from .trainer.resolution import useful_side
 
     model = zoo.find_trainable(request.model)
     tree = upstream.fetch(request.upstream, cache=request.cache, offline=request.offline, say=say)

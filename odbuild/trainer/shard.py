@@ -7,13 +7,13 @@ policies does not count.
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 from . import examples, images, jobs, records
 from .dataset import Box, Picture, spelled
@@ -282,7 +282,7 @@ def _save(job: Job, work: Path, shard: records.Shard, account: Account) -> None:
 
 def _unfinished(job: Job, work: Path) -> Path:
     """Return a new name, for a cluster may let two workers make the same shard at the same time."""
-    return work / f"{job.name}.{uuid4().hex}.part"
+    return work / f"{job.name}.{os.urandom(16).hex()}.part"
 
 
 def _plain(value: Any) -> Any:
