@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from .dataset import Box
 from .errors import OdbuildError
 from .jpeg import Data
+from .packed import rows_of
 
 Kind = Literal["bytes", "float", "int"]
 Values = Sequence[bytes] | Sequence[float] | Sequence[int]
@@ -49,8 +50,21 @@ class Example:
     format: str
     width: int
     height: int
-    boxes: tuple[Box, ...]
+    boxes: Sequence[Box]
     ids: tuple[int, ...]
+
+
+class Columns(NamedTuple):
+    """What the boxes of an example say, column by column, as `packed.Row` has it."""
+
+    labels: tuple[str, ...] = ()
+    ymin: tuple[float, ...] = ()
+    xmin: tuple[float, ...] = ()
+    ymax: tuple[float, ...] = ()
+    xmax: tuple[float, ...] = ()
+    indices: tuple[int, ...] = ()
+    difficult: tuple[bool, ...] = ()
+    crowd: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,60 +76,72 @@ class Feature:
         kind: what its values are.
         count: `one` value for the picture, one value for `each` box, or the same for `marked` boxes only: left out
             where no box of the picture has the mark.
-        values: takes them from an example.
+        take: takes them from an example and the columns of its boxes.
         frequent: whether the same values come again and again, so that their bytes are kept; a tuple then.
     """
 
     key: str
     kind: Kind
     count: Literal["one", "each", "marked"]
-    values: Callable[[Example], Values]
+    take: Callable[[Example, Columns], Values]
     frequent: bool = False
+
+    def values(self, example: Example) -> Values:
+        """Return its values in an example."""
+        return self.take(example, columns(example))
+
+
+@lru_cache(maxsize=4096)
+def _encoded(labels: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple([label.encode() for label in labels])
 
 
 FEATURES = (
-    Feature(key="image/encoded", kind="bytes", count="one", values=lambda it: (bytes(it.encoded),)),
-    Feature(key="image/filename", kind="bytes", count="one", values=lambda it: (it.key.encode(),)),
-    Feature(key="image/format", kind="bytes", count="one", values=lambda it: (it.format.encode(),), frequent=True),
-    Feature(key="image/height", kind="int", count="one", values=lambda it: (it.height,), frequent=True),
+    Feature(key="image/encoded", kind="bytes", count="one", take=lambda it, _: (bytes(it.encoded),)),
+    Feature(key="image/filename", kind="bytes", count="one", take=lambda it, _: (it.key.encode(),)),
     Feature(
-        key="image/object/bbox/xmax", kind="float", count="each", values=lambda it: [b.xmax for b in it.boxes]
+        key="image/format", kind="bytes", count="one", take=lambda it, _: (it.format.encode(),), frequent=True
     ),
-    Feature(
-        key="image/object/bbox/xmin", kind="float", count="each", values=lambda it: [b.xmin for b in it.boxes]
-    ),
-    Feature(
-        key="image/object/bbox/ymax", kind="float", count="each", values=lambda it: [b.ymax for b in it.boxes]
-    ),
-    Feature(
-        key="image/object/bbox/ymin", kind="float", count="each", values=lambda it: [b.ymin for b in it.boxes]
-    ),
-    Feature(key="image/object/class/label", kind="int", count="each", values=lambda it: it.ids, frequent=True),
+    Feature(key="image/height", kind="int", count="one", take=lambda it, _: (it.height,), frequent=True),
+    Feature(key="image/object/bbox/xmax", kind="float", count="each", take=lambda _, boxes: boxes.xmax),
+    Feature(key="image/object/bbox/xmin", kind="float", count="each", take=lambda _, boxes: boxes.xmin),
+    Feature(key="image/object/bbox/ymax", kind="float", count="each", take=lambda _, boxes: boxes.ymax),
+    Feature(key="image/object/bbox/ymin", kind="float", count="each", take=lambda _, boxes: boxes.ymin),
+    Feature(key="image/object/class/label", kind="int", count="each", take=lambda it, _: it.ids, frequent=True),
     Feature(
         key="image/object/class/text",
         kind="bytes",
         count="each",
-        values=lambda it: tuple([b.label.encode() for b in it.boxes]),
+        take=lambda _, boxes: _encoded(boxes.labels),
         frequent=True,
     ),
     Feature(
         key="image/object/difficult",
         kind="int",
         count="marked",
-        values=lambda it: tuple([int(b.difficult) for b in it.boxes]),
+        take=lambda _, boxes: tuple(map(int, boxes.difficult)),
         frequent=True,
     ),
     Feature(
         key="image/object/is_crowd",
         kind="int",
         count="marked",
-        values=lambda it: tuple([int(b.crowd) for b in it.boxes]),
+        take=lambda _, boxes: tuple(map(int, boxes.crowd)),
         frequent=True,
     ),
-    Feature(key="image/source_id", kind="bytes", count="one", values=lambda it: (it.key.encode(),)),
-    Feature(key="image/width", kind="int", count="one", values=lambda it: (it.width,), frequent=True),
+    Feature(key="image/source_id", kind="bytes", count="one", take=lambda it, _: (it.key.encode(),)),
+    Feature(key="image/width", kind="int", count="one", take=lambda it, _: (it.width,), frequent=True),
 )
 """Every feature of a record, sorted by key as deterministic serialisation has them."""
+
+
+def columns(example: Example) -> Columns:
+    """Return what the boxes of an example say, column by column."""
+    rows = rows_of(example.boxes)
+    return Columns._make(zip(*rows, strict=True)) if rows else _NO_BOXES
+
+
+_NO_BOXES = Columns()
 
 
 def encode(example: Example) -> bytes:
@@ -125,7 +151,8 @@ def encode(example: Example) -> bytes:
 
 def pieces(example: Example) -> tuple[bytes, Data, bytes]:
     """Return what `encode` gives in three pieces; the picture's bytes in the middle are those of the example."""
-    after = b"".join([entries(example) for entries in _REST])
+    boxes = columns(example)
+    after = b"".join([entries(example, boxes) for entries in _REST])
     size = len(example.encoded)
     own = b"\x0a" + _varint(size)
     # Sizes of pictures hardly repeat, so they would only crowd the cache.
@@ -210,7 +237,7 @@ def _entry(feature: Feature, values: Values) -> bytes:
     return _lead(feature.key, feature.kind, len(payload)) + payload
 
 
-Entries = Callable[[Example], bytes]
+Entries = Callable[[Example, Columns], bytes]
 """Makes the map entries of some features that follow each other."""
 
 
@@ -218,17 +245,17 @@ def _kept(features: Sequence[Feature]) -> Entries:
     """Return what makes entries whose values come again and again: their bytes are looked up all at once."""
 
     @lru_cache(maxsize=4096)
-    def entries(columns: tuple[Values, ...]) -> bytes:
-        return b"".join(map(_entry, features, columns))
+    def entries(values: tuple[Values, ...]) -> bytes:
+        return b"".join(map(_entry, features, values))
 
-    values = [feature.values for feature in features]
-    return lambda example: entries(tuple([take(example) for take in values]))
+    takes = [feature.take for feature in features]
+    return lambda example, boxes: entries(tuple([take(example, boxes) for take in takes]))
 
 
 def _made(features: Sequence[Feature]) -> Entries:
     """Return what makes entries whose values hardly repeat."""
-    rows = [(feature, feature.values) for feature in features]
-    return lambda example: b"".join([_entry(feature, take(example)) for feature, take in rows])
+    rows = [(feature, feature.take) for feature in features]
+    return lambda example, boxes: b"".join([_entry(feature, take(example, boxes)) for feature, take in rows])
 
 
 def _fractions(features: Sequence[Feature]) -> Entries:
@@ -239,14 +266,14 @@ def _fractions(features: Sequence[Feature]) -> Entries:
         leads = tuple([_lead(feature.key, feature.kind, 4 * boxes) for feature in features])
         return struct.Struct("<" + "".join(f"{len(lead)}s{boxes}f" for lead in leads)), leads
 
-    values = [feature.values for feature in features]
+    takes = [feature.take for feature in features]
 
-    def entries(example: Example) -> bytes:
-        layout, leads = frame(len(example.boxes))
+    def entries(example: Example, boxes: Columns) -> bytes:
+        layout, leads = frame(len(boxes.indices))
         numbers: list[bytes | float] = []
-        for lead, take in zip(leads, values, strict=True):
+        for lead, take in zip(leads, takes, strict=True):
             numbers.append(lead)
-            numbers += take(example)
+            numbers += take(example, boxes)
         return layout.pack(*numbers)
 
     return entries

@@ -11,8 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import exif, jpeg, png, strict
 from .errors import OdbuildError
@@ -62,8 +61,7 @@ class ImageError(OdbuildError):
         self.fix = fix
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageInfo:
+class ImageInfo(NamedTuple):
     """What the header says.
 
     Attributes:
@@ -83,8 +81,7 @@ class ImageInfo:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A picture ready to be written.
 
     Attributes:
@@ -111,12 +108,15 @@ def inspect(data: Data, *, check: Check) -> ImageInfo:
     Raises:
         ImageError: it is neither JPEG nor PNG, or the check failed.
     """
-    return inspect_and_keep(data, check=check)[0]
+    return _inspected(data, sniff(data), check)[0]
 
 
 def inspect_and_keep(data: Data, *, check: Check) -> tuple[ImageInfo, Gray | None]:
     """Do as `inspect`, and return what of the picture the check had to decode, for `grays` to use."""
-    kind = sniff(data)
+    return _inspected(data, sniff(data), check)
+
+
+def _inspected(data: Data, kind: str, check: Check) -> tuple[ImageInfo, Gray | None]:
     if kind == "jpeg":
         return _jpeg(data, check)
     if kind == "png":
@@ -144,7 +144,7 @@ def prepare(
     kind = sniff(data)
     if kind in FOREIGN and formats == "transcode":
         return _transcode(data, kind, turn=turn, max_side=max_side)
-    source = inspect(data, check=check)
+    source, _ = _inspected(data, kind, check)
     target = _shrunk(source.width, source.height, max_side)
     turned = turn and source.orientation != 1
     if target is None and not turned:

@@ -2,16 +2,16 @@
 
 import hashlib
 import marshal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from PIL import __version__ as pillow
 
-from .dataset import Box, Picture
+from .dataset import Picture
 from .labels import label_ids
-from .packed import rows_of
+from .packed import Rows, rows_of
 from .policies import Policies
 from .sources import Source
 
@@ -63,11 +63,10 @@ class Job:
 
     def pictures(self) -> Iterator[tuple[Picture, Source]]:
         """Yield each picture, without its side and group, and where its bytes lie."""
+        labels = self.labels
         for key, size, boxes, source in self.rows:
-            yield (
-                Picture(key=key, size=size, boxes=tuple([_box(self.labels, box) for box in boxes])),
-                Source(*source),
-            )
+            rows = Rows([(labels[number - 1], *rest) for number, *rest in boxes])
+            yield Picture(key=key, size=size, boxes=rows), Source(*source)
 
 
 def parse(data: bytes) -> Job:
@@ -113,17 +112,3 @@ def cut(lengths: Iterable[int], most: int) -> list[int]:
 def names(side: str, count: int) -> tuple[str, ...]:
     """Return the names of the shards of one side, by the custom of TensorFlow."""
     return tuple(f"{side}-{number:05d}-of-{count:05d}" for number in range(count))
-
-
-def _box(labels: Sequence[str], row: tuple[Any, ...]) -> Box:
-    number, ymin, xmin, ymax, xmax, index, difficult, crowd = row
-    return Box(
-        label=labels[number - 1],
-        ymin=ymin,
-        xmin=xmin,
-        ymax=ymax,
-        xmax=xmax,
-        index=index,
-        difficult=difficult,
-        crowd=crowd,
-    )

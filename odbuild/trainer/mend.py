@@ -7,7 +7,7 @@ from typing import Literal
 
 from .dataset import Box, Dataset, Picture, spelled, without
 from .findings import Action, Change, Finding, Rule, Tally, place
-from .packed import Pictures, pack
+from .packed import Pictures, pack, rows_of
 
 BoxPolicy = Literal["clip", "drop", "fail"]
 
@@ -70,12 +70,14 @@ def specks(picture: Picture, width: int, height: int) -> tuple[Picture, tuple[Bo
         width: of the decoded picture, in pixels.
         height: of the decoded picture, in pixels.
     """
-    found = tuple(
-        box
-        for box in picture.boxes
-        if (box.xmax - box.xmin) * width < LEAST_SIDE or (box.ymax - box.ymin) * height < LEAST_SIDE
-    )
-    return without(picture, (box.index for box in found)), found
+    lost = [
+        index
+        for _, ymin, xmin, ymax, xmax, index, *_ in rows_of(picture.boxes)
+        if (xmax - xmin) * width < LEAST_SIDE or (ymax - ymin) * height < LEAST_SIDE
+    ]
+    if not lost:
+        return picture, ()
+    return without(picture, lost), tuple(box for box in picture.boxes if box.index in lost)
 
 
 def speck_finding(where: str, value: str, policy: BoxPolicy) -> Finding:

@@ -47,19 +47,24 @@ class _Columns:
         self.starts.append(len(self.marks))
 
 
-class Boxes(Sequence[Box]):
-    """The boxes of one packed picture, made when they are asked for; equal to any sequence of equal boxes."""
+class Rows(Sequence[Box]):
+    """Boxes that are made when they are asked for; equal to any sequence of equal boxes."""
 
-    __slots__ = ("_columns", "_first", "_last", "_names")
+    __slots__ = ("_rows",)
 
-    def __init__(self, columns: _Columns, names: Sequence[str], first: int, last: int) -> None:
-        self._columns = columns
-        self._names = names
-        self._first = first
-        self._last = last
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def rows(self) -> Sequence[Row]:
+        """Return what each box says, without making the boxes."""
+        return self._rows
+
+    def labels(self) -> Iterable[str]:
+        """Return the label of each box, without making the boxes."""
+        return [row[0] for row in self.rows()]
 
     def __len__(self) -> int:
-        return self._last - self._first
+        return len(self.rows())
 
     def __iter__(self) -> Iterator[Box]:
         for label, ymin, xmin, ymax, xmax, index, difficult, crowd in self.rows():
@@ -95,8 +100,22 @@ class Boxes(Sequence[Box]):
         """Let one picture be sent to another process without all the others."""
         return tuple, (list(self),)
 
+
+class _Packed(Rows):
+    """The boxes of one packed picture."""
+
+    __slots__ = ("_columns", "_first", "_last", "_names")
+
+    def __init__(self, columns: _Columns, names: Sequence[str], first: int, last: int) -> None:
+        self._columns = columns
+        self._names = names
+        self._first = first
+        self._last = last
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
     def rows(self) -> list[Row]:
-        """Return what each box says, without making the boxes."""
         columns, first, last = self._columns, self._first, self._last
         edges, names = iter(columns.edges[4 * first : 4 * last]), self._names
         return [
@@ -113,8 +132,7 @@ class Boxes(Sequence[Box]):
             )
         ]
 
-    def labels(self) -> Iterator[str]:
-        """Return the label of each box, without making the boxes."""
+    def labels(self) -> Iterable[str]:
         return map(self._names.__getitem__, self._columns.labels[self._first : self._last])
 
 
@@ -173,6 +191,11 @@ class Pictures(Sequence[Picture]):
         """Return the pictures at some places, in that order."""
         return Pictures(self._columns, array("Q", [self._rows[place] for place in places]))
 
+    def spans(self) -> Iterator[tuple[str, Span | None]]:
+        """Return the key of each picture and where its bytes lie, without making the pictures."""
+        for row in self._rows:
+            yield self._columns.keys[row], self._span(row)
+
     def groups(self) -> Iterator[str]:
         """Return the group of each picture, without making the pictures."""
         groups = [group for _, _, group, _ in self._rests]
@@ -204,19 +227,30 @@ class Pictures(Sequence[Picture]):
 
     def _picture(self, row: int) -> Picture:
         columns = self._columns
-        split, size, group, file = self._rests[columns.numbers[row]]
-        span = None
-        if file is not None:
-            span = Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
-        boxes = Boxes(columns, self._names, columns.starts[row], columns.starts[row + 1])
-        return Picture(key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=span)
+        split, size, group, _ = self._rests[columns.numbers[row]]
+        boxes = _Packed(columns, self._names, columns.starts[row], columns.starts[row + 1])
+        return Picture(
+            key=columns.keys[row], boxes=boxes, split=split, size=size, group=group, span=self._span(row)
+        )
+
+    def _span(self, row: int) -> Span | None:
+        columns = self._columns
+        file = self._rests[columns.numbers[row]][3]
+        if file is None:
+            return None
+        return Span(file=file, offset=columns.spans[2 * row], length=columns.spans[2 * row + 1])
 
 
-def rows_of(boxes: Sequence[Box]) -> list[Row]:
+def rows_of(boxes: Sequence[Box]) -> Sequence[Row]:
     """Return what each box says."""
-    if isinstance(boxes, Boxes):
+    if isinstance(boxes, Rows):
         return boxes.rows()
     return [(b.label, b.ymin, b.xmin, b.ymax, b.xmax, b.index, b.difficult, b.crowd) for b in boxes]
+
+
+def spans_of(pictures: Iterable[Picture]) -> Iterator[tuple[str, Span | None]]:
+    """Return the key of each picture and where its bytes lie, None where they are a file of their own."""
+    return pictures.spans() if isinstance(pictures, Pictures) else ((it.key, it.span) for it in pictures)
 
 
 def groups_of(pictures: Iterable[Picture]) -> Iterator[str]:

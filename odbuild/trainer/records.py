@@ -157,7 +157,9 @@ class Writer:
             block[first:last] = body
         block[begin:first] = head
         block[last:end] = tail
-        block[at:begin], _, block[end : end + _CRC.size] = frame([block[begin:end]])
+        length = _LENGTH.pack(size)
+        block[at:begin] = length + _CRC.pack(masked_crc(length))
+        block[end : end + _CRC.size] = _CRC.pack(masked_crc(block[begin:end]))
         self._at = end + _CRC.size
         self._lead = len(head)
         self._count += 1

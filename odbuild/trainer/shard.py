@@ -10,18 +10,19 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 from . import examples, images, jobs, records
-from .dataset import Box, Picture, spelled
+from .dataset import Box, Picture, labels_of, spelled
 from .findings import Change, Finding, Rule, Tally, place
 from .images import ImageError, ImageInfo
 from .jobs import Job
 from .jpeg import Data
 from .mend import speck_finding, specks
+from .packed import rows_of
 from .policies import Policies
 from .sources import Reader, broken
 from .verdicts import Verdicts
@@ -165,8 +166,8 @@ def _add(picture: Picture, prepared: images.Prepared, job: Job, account: Account
         format=info.format,
         width=info.width,
         height=info.height,
-        boxes=tuple(picture.boxes),
-        ids=tuple([job.ids[box.label] for box in picture.boxes]),
+        boxes=picture.boxes,
+        ids=tuple([job.ids[label] for label in labels_of(picture)]),
     )
     writer.add(*examples.pieces(example))
     _count(account, picture, info)
@@ -191,7 +192,7 @@ def _prepared(data: Data, policies: Policies, known: Verdicts | None) -> images.
         check="none" if verdict else policies.check,
     )
     if verdict:
-        return replace(prepared, source=verdict)
+        return prepared._replace(source=verdict)
     if known and prepared.source.format in {"jpeg", "png"}:
         known.put(digest, prepared.source)
     return prepared
@@ -236,10 +237,10 @@ def _count(account: Account, picture: Picture, info: ImageInfo) -> None:
     account.background += not picture.boxes
     account.max_boxes = max(account.max_boxes, len(picture.boxes))
     account.extent = _wider(account.extent, (width, width, height, height))
-    for box in picture.boxes:
-        account.classes[box.label] += 1
-        across, down = box.xmax - box.xmin, box.ymax - box.ymin
-        found = (across * down, picture.key, box.index, box.label, across * width, down * height)
+    for label, ymin, xmin, ymax, xmax, index, *_ in rows_of(picture.boxes):
+        account.classes[label] += 1
+        across, down = xmax - xmin, ymax - ymin
+        found = (across * down, picture.key, index, label, across * width, down * height)
         account.smallest = found if account.smallest is None else min(account.smallest, found)
 
 

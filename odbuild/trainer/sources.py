@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from .dataset import Dataset, Picture
+from .dataset import Dataset, Picture, Span
 from .errors import OdbuildError
 from .findings import Rule, Tally, place, quote
 from .images import ImageError
-from .packed import pack
+from .packed import pack, spans_of
 
 MOST_BYTES = 1 << 29
 """Size of a picture's file that is still opened; a record must stay below the 2 GB of a protobuf message."""
@@ -89,12 +89,12 @@ def survey(dataset: Dataset) -> Survey:
     seen = Survey(pictures=dataset.pictures)
     root = f"{dataset.root}/"
     lost = set()
-    for picture in dataset.pictures:
+    for key, span in spans_of(dataset.pictures):
         try:
-            _look(seen, root, picture)
+            _look(seen, root, key, span)
         except ImageError as error:
-            seen.findings.append(broken(error).at(place(picture.key)))
-            lost.add(picture.key)
+            seen.findings.append(broken(error).at(place(key)))
+            lost.add(key)
     if lost:
         seen.pictures = pack(picture for picture in dataset.pictures if picture.key not in lost)
     _tell_apart(seen, str(dataset.root))
@@ -145,10 +145,9 @@ class Reader:
         return self._memory[:length]
 
 
-def _look(seen: Survey, root: str, picture: Picture) -> None:
-    span = picture.span
+def _look(seen: Survey, root: str, key: str, span: Span | None) -> None:
     try:
-        file = os.open(root + (picture.key if span is None else span.file), os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(root + (key if span is None else span.file), os.O_RDONLY | os.O_CLOEXEC)
         try:
             status = os.fstat(file)
             offset, length = (0, status.st_size) if span is None else (span.offset, span.length)

@@ -15,10 +15,10 @@ from .files import Files
 from .reading import (
     NO_NUMBER,
     Reading,
+    are_fractions,
     begin,
     book_box,
     finish,
-    is_fraction,
     note_background,
     note_mark,
     require_inside,
@@ -150,7 +150,7 @@ def _box(reading: Reading, key: str, index: int, entry: Mapping[str, Any]) -> Bo
     """Return the box of one annotation, or None where it has none or it is no box."""
     label = entry.get("label")
     left, top, right, bottom = edges = [entry.get(edge) for edge in EDGES]
-    if not reading.knows(label) or not all(map(is_fraction, edges)):
+    if not reading.knows(label) or not are_fractions(edges):
         _explain(reading, key, index, entry)
         return None
     reading.drawn += 1

@@ -1,10 +1,10 @@
 """What every reader gathers on its way: findings, ledger, and the judgement of labels and files."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from ..dataset import Box, Dataset, Picture
 from ..errors import OdbuildError
@@ -18,6 +18,8 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 PIXELS_BELOW, PIXELS_ABOVE = -0.5, 1.5
 """Values beyond these are no fractions that slipped over the edge but another unit, most likely pixels."""
+
+_NUMBERS = frozenset({float, int})
 
 _BACKGROUND = Rule("ANN003", "info", "a picture has no box and trains as background")
 _NO_LABEL = Rule("LBL305", "error", "an annotation has no label that is a non-empty text", "name its class")
@@ -59,9 +61,12 @@ class Reading:
         """Say whether the value can be a class."""
         if not isinstance(label, str):
             return False
-        if label not in self.labels and label and not _SURROGATE.search(label):
-            self.labels.add(label)
-        return label in self.labels
+        if label in self.labels:
+            return True
+        if not label or _SURROGATE.search(label):
+            return False
+        self.labels.add(label)
+        return True
 
 
 def begin(files: Files) -> Reading:
@@ -91,6 +96,11 @@ def usable_label(reading: Reading, where: str, label: object) -> bool:
 def is_fraction(value: object) -> bool:
     """Say whether the value is a number that can be meant as a fraction of a picture's side."""
     return type(value) in (float, int) and PIXELS_BELOW <= value <= PIXELS_ABOVE  # type: ignore[operator]
+
+
+def are_fractions(values: Collection[Any]) -> bool:
+    """Say whether all values, none of them NaN, are numbers as `is_fraction` wants them."""
+    return _NUMBERS.issuperset(map(type, values)) and min(values) >= PIXELS_BELOW and max(values) <= PIXELS_ABOVE
 
 
 def usable_edge(reading: Reading, where: str, value: object) -> bool:
