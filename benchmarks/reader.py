@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from page import put
@@ -172,12 +173,24 @@ def trained(words: argparse.Namespace, folders: Mapping[str, Path], job: Path) -
     """Fine-tune on all records in every run, and yield the lines of a table."""
     yield f"| {words.steps} steps on records | run | mAP | mAP@.5 | seconds |"
     yield "|---|--:|--:|--:|--:|"
+    found: dict[str, list[Mapping[str, Any]]] = {way: [] for way in folders}
     for run in range(1, words.runs + 1):
         for way, folder in folders.items():
             begin = time.perf_counter()
-            found = train(job, folder, words.steps)
+            results = train(job, folder, words.steps)
             took = time.perf_counter() - begin
-            yield f"| {way} | {run} | {found['map']:.3f} | {found['map50']:.3f} | {took:.0f} |"
+            found[way].append(results)
+            yield f"| {way} | {run} | {results['map']:.3f} | {results['map50']:.3f} | {took:.0f} |"
+    if words.runs > 1:
+        yield from (
+            f"| {way} | all | {spread(runs, 'map')} | {spread(runs, 'map50')} | |" for way, runs in found.items()
+        )
+
+
+def spread(runs: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return the mean of a result over several runs, and its standard error."""
+    values = [run[name] for run in runs]
+    return f"{mean(values):.3f} ± {stdev(values) / len(values) ** 0.5:.3f}"
 
 
 def train(job: Path, records: Path, steps: int) -> Mapping[str, Any]:
