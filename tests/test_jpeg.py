@@ -1,6 +1,5 @@
-import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jpegs
 import pictures
@@ -99,19 +98,44 @@ def test_edits_take_all_oddities_out() -> None:
     change=st.sampled_from(["byte", "insert", "delete"]),
 )
 def test_damage_passes_or_is_reported(name: str, dice: random.Random, change: str) -> None:
-    data = bytearray(GOOD[name])
+    data = _damaged(GOOD[name], dice, change)
+    assert _outcome(data) == _outcome(data, after=GOOD.values())
+
+
+def _damaged(data: bytes, dice: random.Random, change: str) -> bytes:
+    out = bytearray(data)
     for _ in range(dice.randrange(1, 5)):
-        at = dice.randrange(2, len(data))
+        at = dice.randrange(2, len(out))
         if change == "delete":
-            del data[at : at + dice.randrange(1, 50)]
+            del out[at : at + dice.randrange(1, 50)]
         elif change == "insert":
-            data[at:at] = dice.choice([b"\xff", b"\xff\xda", b"\xff\xc4", b"\xff\xdd\0\4\0\1"])
+            out[at:at] = dice.choice([b"\xff", b"\xff\xda", b"\xff\xc4", b"\xff\xdd\0\4\0\1"])
         else:
-            data[at] = dice.randrange(256)
-        if len(data) < 4:
+            out[at] = dice.randrange(256)
+        if len(out) < 4:
             break
-    with contextlib.suppress(JpegError):
-        read(bytes(data))
+    return bytes(out)
+
+
+def _outcome(data: bytes, after: Iterable[bytes] = ()) -> jpeg.Jpeg | str:
+    """Return what is read of a file, or why it is refused, when no other files were read before than these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jpeg, "_HEADERS", jpeg._Headers())
+        for other in after:
+            read(other)
+        try:
+            return read(data)
+        except JpegError as error:
+            return str(error)
+
+
+def test_no_more_headers_are_remembered_than_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = jpeg._Headers()
+    monkeypatch.setattr(jpeg, "_HEADERS", headers)
+    for number in range(3 * jpeg.MOST_HEADERS):
+        read(put(BASELINE, 0xC0, b"\xff\xfe\0\3" + bytes([number])))
+    assert 0 < len(headers._known) <= jpeg.MOST_HEADERS
+    assert 0 < len(headers._lengths) <= jpeg.MOST_LENGTHS
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xc0", b"\xff\xda", b"\xff\xdb", b"\xff\xc4"]))

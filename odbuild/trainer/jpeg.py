@@ -9,7 +9,7 @@ expressions and slices do the work on the long parts.
 
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -31,11 +31,23 @@ MOST_FILL = 1 << 20
 MOST_BLOCKS = 10
 """Most blocks of 8 x 8 samples in a unit of an interleaved scan, by the standard."""
 
+MOST_HEADER = 4096
+"""Bytes of a header, Exif and the like not counted, that is worth remembering; mostly it takes some 600."""
+
+MOST_HEADERS = 64
+"""Headers that are remembered."""
+
+MOST_LENGTHS = 3
+"""Lengths of headers, the last ones, that are tried."""
+
 _FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC9: "extended", 0xCA: "progressive"}
 _ARITHMETIC = frozenset({0xC9, 0xCA})
 _OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xCC} - _FRAMES.keys()
 
 _MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+_ORIGIN = frozenset({*range(0xE0, 0xF0), 0xFE})
+"""Segments that tell where a picture comes from, mostly different ones in each file."""
+
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _RESTARTS = bytes(range(0xD0, 0xD8))
 _ZEROS = bytes(64)
@@ -96,9 +108,55 @@ class _Frame(NamedTuple):
     down: int
 
 
+class _Scan(NamedTuple):
+    """What is about to be coded: pixels of some components, in which zeros cannot go on for long if `solid`."""
+
+    components: tuple[_Component, ...]
+    solid: bool
+
+
+class _Header(NamedTuple):
+    """What a decoder knows when it comes to the pixels of a file with only one scan, as `_State` has it."""
+
+    length: int
+    frame: _Frame
+    quants: dict[int, bytes]
+    huffman: dict[int, bytes]
+    interval: int
+    seen: dict[int, bytes]
+    used: dict[bytes, None]
+    scan: _Scan
+
+
+class _Headers:
+    """Headers that were found sound: those of one program and one size are equal, and come again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, _Header] = {}
+        self._lengths: list[int] = []
+
+    def find(self, view: memoryview, at: int) -> _Header | None:
+        """Return what is known of the header that begins there, if it is one of those that came last."""
+        for length in self._lengths:
+            found = self._known.get(bytes(view[at : at + length]))
+            if found is not None:
+                return found
+        return None
+
+    def keep(self, view: memoryview, at: int, header: _Header) -> None:
+        """Remember a header."""
+        if header.length > MOST_HEADER:
+            return
+        if len(self._known) == MOST_HEADERS:
+            self._known.clear()
+        self._known[bytes(view[at : at + header.length])] = header
+        others = [length for length in self._lengths if length != header.length]
+        self._lengths = [header.length, *others[: MOST_LENGTHS - 1]]
+
+
 @dataclass(slots=True)
 class _State:
-    """What a decoder remembers on its way through the file."""
+    """What a decoder remembers on its way through the file; tables are replaced, for a header may share them."""
 
     view: memoryview
     frame: _Frame | None = None
@@ -158,7 +216,8 @@ def read(data: Data, *, whole: bool = True) -> Jpeg:
 def _walk(state: _State, *, whole: bool) -> None:
     view = state.view
     length = len(view)
-    segments = _SEGMENTS if whole else _HEADER
+    segments = _SEGMENTS if whole else _NO_TABLES
+    first = edits = 0
     at = 2
     while True:
         code = view[at + 1] if view[at] == 0xFF else 0
@@ -175,10 +234,19 @@ def _walk(state: _State, *, whole: bool) -> None:
         start, end = at + 4, at + 2 + (view[at + 2] << 8 | view[at + 3])
         if end > length:
             raise JpegError(f"it is cut short: the segment at byte {at} does not fit")
+        if not first and whole and code not in _ORIGIN:
+            first, edits = at, len(state.edits)
+            header = _HEADERS.find(view, at)
+            if header is not None:
+                at = _pixels(state, header.frame, _recall(state, header), at + header.length)
+                continue
         if code == 0xDA:
             if not whole:
                 return
-            at = _scan(state, start, end)
+            scan = _scan(state, start, end)
+            if state.single and len(state.edits) == edits and not (state.exif and state.exif[0] > first):
+                _HEADERS.keep(view, first, _header(state, scan, end - first))
+            at = _pixels(state, _framed(state), scan, end)
             continue
         segment = segments[code]
         if segment is not None:
@@ -255,7 +323,7 @@ def _components(spec: bytes) -> tuple[_Component, ...]:
 def _quants(state: _State, _code: int, start: int, end: int) -> None:
     if start > end:
         raise JpegError("a quantization table does not fit its segment")
-    state.quants.update(_quant_tables(bytes(state.view[start:end])))
+    state.quants = state.quants | _quant_tables(bytes(state.view[start:end]))
 
 
 @lru_cache
@@ -278,7 +346,7 @@ def _quant_tables(segment: bytes) -> dict[int, bytes]:
 def _huffman(state: _State, _code: int, start: int, end: int) -> None:
     if start > end:
         raise JpegError("a segment of Huffman tables has an impossible length")
-    state.huffman.update(_huffman_tables(bytes(state.view[start:end])))
+    state.huffman = state.huffman | _huffman_tables(bytes(state.view[start:end]))
 
 
 @lru_cache
@@ -317,11 +385,29 @@ def _restart_interval(state: _State, _code: int, start: int, end: int) -> None:
     state.interval = int.from_bytes(state.view[start:end])
 
 
-def _scan(state: _State, start: int, end: int) -> int:
-    """Check one scan, and return where the marker after its coded pixels stands."""
-    frame = state.frame
-    if frame is None:
+def _header(state: _State, scan: _Scan, length: int) -> _Header:
+    frame = _framed(state)
+    return _Header(
+        length, frame, state.quants, state.huffman, state.interval, dict(state.seen), dict(state.used), scan
+    )
+
+
+def _recall(state: _State, header: _Header) -> _Scan:
+    """Go on as if the header had been read; nothing of it changes in a file that may have no other scan."""
+    _, state.frame, state.quants, state.huffman, state.interval, state.seen, state.used, scan = header
+    state.scans, state.single = 1, True
+    return scan
+
+
+def _framed(state: _State) -> _Frame:
+    if state.frame is None:
         raise JpegError("its pixels come before its size")
+    return state.frame
+
+
+def _scan(state: _State, start: int, end: int) -> _Scan:
+    """Check what is said of one scan."""
+    frame = _framed(state)
     chosen = _chosen(frame.components, bytes(state.view[start:end]))
     if state.single:
         raise JpegError("it goes on after its last pixel")
@@ -343,10 +429,8 @@ def _scan(state: _State, start: int, end: int) -> int:
     tables = {tables for _, tables in chosen.values()}
     if not frame.arithmetic:
         _coded(state, frame, tables, first, bits)
-    state.pixels_end = _pixels(state, frame, [component for component, _ in chosen.values()], end)
-    if not frame.arithmetic and not frame.progressive and any(_says(state, table & 15) for table in tables):
-        state.solid.append((end, state.pixels_end))
-    return state.pixels_end
+    says = not frame.arithmetic and not frame.progressive and any(_says(state, table & 15) for table in tables)
+    return _Scan(tuple([component for component, _ in chosen.values()]), says)
 
 
 @lru_cache
@@ -432,7 +516,7 @@ def _sound(spec: bytes, *, dc: bool) -> bool:
     return not dc or max(spec[16:], default=0) <= 15
 
 
-def _pixels(state: _State, frame: _Frame, components: list[_Component], start: int) -> int:
+def _pixels(state: _State, frame: _Frame, scan: _Scan, start: int) -> int:
     """Return where the marker after the coded pixels stands; restart markers and stuffed bytes belong to them."""
     marks = bytearray()
     after = start
@@ -448,13 +532,16 @@ def _pixels(state: _State, frame: _Frame, components: list[_Component], start: i
         # One more at the very end does no harm.
         del marks[-1:]
     if marks or state.interval:
-        expected = (_units(frame, components) - 1) // state.interval if state.interval else 0
+        expected = (_units(frame, scan.components) - 1) // state.interval if state.interval else 0
         if marks != (_RESTARTS * (expected // 8 + 1))[:expected]:
             raise JpegError("its restart markers are incomplete or out of order")
+    state.pixels_end = end
+    if scan.solid:
+        state.solid.append((start, end))
     return end
 
 
-def _units(frame: _Frame, components: list[_Component]) -> int:
+def _units(frame: _Frame, components: Sequence[_Component]) -> int:
     """Count the units that a scan codes one after the other: blocks, or groups of blocks of several components."""
     across, down = 8 * frame.across, 8 * frame.down
     width, height = frame.width, frame.height
@@ -481,7 +568,7 @@ def _complete(state: _State, frame: _Frame) -> None:
 _Segment = Callable[[_State, int, int, int], None]
 """Takes a segment by its code, and where its content starts and ends."""
 
-_HEADER: dict[int, _Segment | None] = {
+_NO_TABLES: dict[int, _Segment | None] = {
     **dict.fromkeys((0xC4, 0xCC, 0xDA, 0xDB, 0xDD)),
     **dict.fromkeys((*_FRAMES, *_OTHER_FRAMES), _frame),
     **dict.fromkeys(range(0xE0, 0xF0), _application),
@@ -491,10 +578,12 @@ _HEADER: dict[int, _Segment | None] = {
 """What is done with each segment for the size and the orientation; None where it is passed over."""
 
 _SEGMENTS: dict[int, _Segment | None] = {
-    **_HEADER,
+    **_NO_TABLES,
     0xC4: _huffman,
     0xCC: _conditioning,
     0xDB: _quants,
     0xDD: _restart_interval,
 }
 """What is done with each segment where the structure is checked; that of a scan stands apart."""
+
+_HEADERS = _Headers()
