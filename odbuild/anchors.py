@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Literal
 
-from .trainer.rules import ModelFacts
+from .trainer.rules.every import ModelFacts
 from .zoo import Model
 
 Message = Any  # a message of a class made at run time, which has no static type

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 from .trainer.dataset import Picture
-from .trainer.rules import Data
+from .trainer.rules.every import Data
 
 SIDES = ("train", "validation", "test", "")
 """Sides of a split in the order that bars stack them; the last is no side."""

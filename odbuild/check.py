@@ -16,8 +16,8 @@ from .trainer.findings import Finding, Rule, Severity, count, escaped
 from .trainer.looks import Look, look_all
 from .trainer.mend import mend
 from .trainer.packed import pack
-from .trainer.rules import CATALOGUE, Data, Kind, ModelFacts, RuleInfo, labelmaps
 from .trainer.rules.data import by_code
+from .trainer.rules.every import CATALOGUE, Data, Kind, ModelFacts, RuleInfo, labelmaps
 from .trainer.rules.labelmaps import LabelMap
 from .trainer.rules.sides import SIDES
 from .trainer.split import Split, divide

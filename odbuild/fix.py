@@ -25,8 +25,8 @@ from .trainer.looks import Look
 from .trainer.mend import TOLERANCE, mend, specks
 from .trainer.packed import count_labels, pack
 from .trainer.readers.files import fold
-from .trainer.rules import CATALOGUE, Data
 from .trainer.rules.data import by_code
+from .trainer.rules.every import CATALOGUE, Data
 from .trainer.rules.pictures import misnamed
 
 Say = Callable[[str], None]

@@ -15,7 +15,7 @@ from .check import SEVERITIES
 from .trainer import images, looks
 from .trainer.dataset import Box, Picture
 from .trainer.findings import Finding, quote
-from .trainer.rules import Data
+from .trainer.rules.every import Data
 
 SIDE = 480
 """Longest side of a small picture in pixels."""

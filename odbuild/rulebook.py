@@ -7,7 +7,7 @@ from pathlib import Path
 from . import archive, fix
 from .check import catalogue
 from .errors import UsageError, did_you_mean
-from .trainer.rules import Kind, RuleInfo
+from .trainer.rules.every import Kind, RuleInfo
 
 TITLES: dict[Kind, str] = {
     "dataset": "Datasets",

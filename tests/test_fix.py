@@ -29,7 +29,7 @@ from odbuild.trainer import images, readers
 from odbuild.trainer.dataset import Box, Dataset
 from odbuild.trainer.findings import errors, place, render
 from odbuild.trainer.index import LEDGER
-from odbuild.trainer.rules import labelmaps
+from odbuild.trainer.rules.every import labelmaps
 
 BOX: dict[str, Any] = {"x": 0.1, "y": 0.2, "x2": 0.5, "y2": 0.6, "label": "cat"}
 Lines = list[dict[str, Any]]

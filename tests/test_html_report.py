@@ -22,7 +22,7 @@ from odbuild import charts, gallery, reports
 from odbuild.check import Options, Report, check
 from odbuild.reports import html
 from odbuild.trainer.dataset import Box, Picture
-from odbuild.trainer.rules import Kind, ModelFacts
+from odbuild.trainer.rules.every import Kind, ModelFacts
 
 BOX = {"x": 0.25, "y": 0.25, "x2": 0.75, "y2": 0.5}
 

@@ -19,20 +19,20 @@ from odbuild.trainer.index import Converted, save
 from odbuild.trainer.labels import Item
 from odbuild.trainer.looks import Look
 from odbuild.trainer.policies import Policies
-from odbuild.trainer.rules import (
+from odbuild.trainer.rules import catalogue
+from odbuild.trainer.rules.catalogue import RuleInfo
+from odbuild.trainer.rules.data import by_code
+from odbuild.trainer.rules.every import (
     Data,
     ModelFacts,
     annotations,
     boxes,
-    catalogue,
     labelmaps,
     labels,
     pictures,
     records,
     sides,
 )
-from odbuild.trainer.rules.catalogue import RuleInfo
-from odbuild.trainer.rules.data import by_code
 from odbuild.trainer.rules.labelmaps import LabelMap
 from odbuild.trainer.split import Split
 

@@ -14,7 +14,7 @@ from odbuild import rulebook, upstream
 from odbuild.check import Options, Report, catalogue, check
 from odbuild.rules import config
 from odbuild.trainer.findings import Severity, place, quote, render
-from odbuild.trainer.rules import labelmaps
+from odbuild.trainer.rules.every import labelmaps
 from odbuild.upstream import Upstream
 
 PACKAGE = Path(odbuild.__file__).parent

@@ -12,7 +12,7 @@ from odbuild import charts, gallery
 from odbuild import render as rendering
 from odbuild.check import Report, Subject, catalogue
 from odbuild.trainer.findings import Group, groups
-from odbuild.trainer.rules import Data
+from odbuild.trainer.rules.every import Data
 
 MOST_PICTURES = 200
 """Pictures in one page, some 8 MB with their findings; the others are counted."""

@@ -19,7 +19,7 @@ from odbuild.protos import Protos
 from odbuild.trainer import checkpoint
 from odbuild.trainer.findings import Finding, Rule, quote
 from odbuild.trainer.recipe import Zoo
-from odbuild.trainer.rules import rule
+from odbuild.trainer.rules.catalogue import rule
 from odbuild.trainer.rules.labelmaps import LabelMap
 from odbuild.upstream import Upstream
 

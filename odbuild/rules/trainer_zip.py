@@ -19,7 +19,7 @@ from PIL import Image
 from odbuild import archive, protos
 from odbuild.errors import OdbuildError
 from odbuild.trainer.findings import Finding, Rule, quote
-from odbuild.trainer.rules import rule
+from odbuild.trainer.rules.catalogue import rule
 from odbuild.trainer.runtime.lock import Pin, parse_lock
 
 MANIFEST, START = "MANIFEST.json", "start.sh"

@@ -8,7 +8,7 @@ from odbuild import tensors, zoo
 from odbuild.tensors import Tensor
 from odbuild.trainer import checkpoint
 from odbuild.trainer.findings import Finding, Rule, quote
-from odbuild.trainer.rules import rule
+from odbuild.trainer.rules.catalogue import rule
 
 OBJECT_GRAPH = checkpoint.OBJECT_GRAPH.decode()
 

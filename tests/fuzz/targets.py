@@ -15,8 +15,8 @@ from odbuild.strategies import protowire
 from odbuild.trainer import labels, readers, records
 from odbuild.trainer.findings import render
 from odbuild.trainer.mend import mend
-from odbuild.trainer.rules import CATALOGUE, Data, labelmaps
 from odbuild.trainer.rules.data import by_code
+from odbuild.trainer.rules.every import CATALOGUE, Data, labelmaps
 
 SEP = b"\0\xff\0"
 """What parts an input that becomes several files or records."""
