@@ -205,6 +205,22 @@ def test_a_body_larger_than_a_block_has_room(tmp_path: Path) -> None:
     records.verify(shard)
 
 
+def test_a_body_is_not_lost_where_what_follows_it_takes_more_room_than_was_kept(tmp_path: Path) -> None:
+    head, tail = b"head", bytes(records.SLACK + 1000)
+    body = bytes(range(1, 252)) * (records.BLOCK // 251 + 1)
+    body = body[: records.BLOCK - records.SLACK - 12 - len(head)]
+    made: list[records.Shard] = []
+    with records.Writer() as writer:
+        writer.begin(tmp_path / "x.record")
+        writer.add(head, b"", b"")
+        for _ in range(9):
+            room = writer.room(len(body))
+            room[:] = body
+            writer.add(head, room, tail)
+        writer.end(made.append)
+    assert list(records.read(made[0].path)) == [head] + [head + body + tail] * 9
+
+
 def test_a_disk_that_is_full_is_told_at_the_end_at_the_latest(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
@@ -213,6 +229,9 @@ def test_a_disk_that_is_full_is_told_at_the_end_at_the_latest(tmp_path: Path) ->
 
     def write() -> None:
         with records.Writer() as writer:
+            writer.begin(tmp_path / "whole.record")
+            writer.add(b"", bytes(records.BLOCK), b"")
+            writer.end(made.append)
             writer.begin(tmp_path / "x.record")
             file = os.open(full, os.O_RDWR)
             os.dup2(file, writer._file)
@@ -224,4 +243,5 @@ def test_a_disk_that_is_full_is_told_at_the_end_at_the_latest(tmp_path: Path) ->
 
     with pytest.raises(OSError, match="No space left"):
         write()
-    assert not made
+    assert [shard.path.name for shard in made] == ["whole.record"]
+    records.verify(made[0])

@@ -52,7 +52,7 @@ class Shard:
 
 
 Then = Callable[[Shard], None]
-"""Takes a shard that is written, which is not yet closed to others."""
+"""Takes a shard that is written, in a file that still bears the name that it was begun with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,21 @@ class _Block:
     file: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _End:
-    """The end of a file, and what is to be done then; its digest is not yet known."""
+    """The end of a file, and what is to be done then.
+
+    Attributes:
+        shard: its digest not yet known.
+        file: to be closed.
+        then: to be told of the shard.
+        whole: whether all of it was written.
+    """
 
     shard: Shard
     file: int
     then: Then
+    whole: bool = False
 
 
 class Writer:
@@ -98,7 +106,8 @@ class Writer:
         self._full: SimpleQueue[_Block | _End | None] = SimpleQueue()
         self._written: SimpleQueue[_Block | _End | None] = SimpleQueue()
         self._failure: Exception | None = None
-        self._threads = [threading.Thread(target=work) for work in (self._pour, self._follow)]
+        # Whatever keeps the `with` from being entered, they do not keep the process.
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._pour, self._follow)]
         for thread in self._threads:
             thread.start()
 
@@ -172,8 +181,9 @@ class Writer:
         """
         self._turn(BLOCK)
         shard = Shard(path=self._path, count=self._count, bytes=self._bytes, sha256="")
-        self._full.put(_End(shard, self._file, then))
-        self._file = -1
+        # It is closed once, by whoever has it when an interrupt comes.
+        file, self._file = self._file, -1
+        self._full.put(_End(shard, file, then))
 
     def _take(self, least: int) -> memoryview:
         """Return a block of at least so many bytes, as soon as one is free."""
@@ -186,6 +196,8 @@ class Writer:
         self._full.put(_Block(self._block, self._at, self._file))
         self._bytes += self._at
         self._block, self._at = self._take(least), 0
+        # What was given lies in the block before, if perhaps as far from its start as it should lie in this one.
+        self._given_at = -1
 
     def _raise(self) -> None:
         if self._failure:
@@ -194,28 +206,32 @@ class Writer:
     def _pour(self) -> None:
         """Write block after block until there is no more to come; none behind one that could not be written."""
         while (given := self._full.get()) is not None:
-            if isinstance(given, _Block) and not self._failure:
+            if isinstance(given, _End):
+                given.whole = not self._failure
+            elif not self._failure:
                 try:
                     _write(given.file, given.memory[: given.size])
-                except OSError as error:
+                except Exception as error:  # noqa: BLE001  whoever gives more, or comes to the end, raises it
                     self._failure = error
             self._written.put(given)
         self._written.put(None)
 
     def _follow(self) -> None:
         """Hash block after block and give its memory back, and close each file at its end."""
-        digest = hashlib.sha256()
+        digest, whole = hashlib.sha256(), True
         while (given := self._written.get()) is not None:
-            if isinstance(given, _Block):
-                digest.update(given.memory[: given.size])
-                self._free.put(given.memory)
-                continue
             try:
+                if isinstance(given, _Block):
+                    try:
+                        digest.update(given.memory[: given.size])
+                    finally:
+                        self._free.put(given.memory)
+                    continue
                 os.close(given.file)
-                if not self._failure:
+                if given.whole and whole:
                     given.then(replace(given.shard, sha256=digest.hexdigest()))
             except Exception as error:  # noqa: BLE001  whoever gives more, or comes to the end, raises it
-                self._failure = error
+                self._failure, whole = error, False
             digest = hashlib.sha256()
 
 
