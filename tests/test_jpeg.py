@@ -129,6 +129,17 @@ def _outcome(data: bytes, after: Iterable[bytes] = ()) -> jpeg.Jpeg | str:
             return str(error)
 
 
+def test_which_exif_counts_is_not_remembered() -> None:
+    first, second = (
+        next(part for part in jpegs.segments(pictures.jpeg(orientation=way)) if part[1] == 0xE1) for way in (3, 6)
+    )
+    inside = put(BASELINE, 0xC0, second)
+    before = put(inside, 0xDB, first)
+    assert read(before).orientation == 3
+    assert _outcome(inside, after=[before]) == _outcome(inside)
+    assert read(inside).orientation == 6
+
+
 def test_no_more_headers_are_remembered_than_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
     headers = jpeg._Headers()
     monkeypatch.setattr(jpeg, "_HEADERS", headers)

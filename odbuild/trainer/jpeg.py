@@ -45,6 +45,8 @@ _ARITHMETIC = frozenset({0xC9, 0xCA})
 _OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xCC} - _FRAMES.keys()
 
 _MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+_EXIF = b"Exif\0\0"
+
 _ORIGIN = frozenset({*range(0xE0, 0xF0), 0xFE})
 """Segments that tell where a picture comes from, mostly different ones in each file."""
 
@@ -145,11 +147,13 @@ class _Headers:
 
     def keep(self, view: memoryview, at: int, header: _Header) -> None:
         """Remember a header."""
-        if header.length > MOST_HEADER:
+        key = bytes(view[at : at + min(header.length, MOST_HEADER)])
+        # Whether Exif counts is decided by what stands before it.
+        if header.length > MOST_HEADER or _EXIF in key:
             return
-        if len(self._known) == MOST_HEADERS:
+        if len(self._known) >= MOST_HEADERS:
             self._known.clear()
-        self._known[bytes(view[at : at + header.length])] = header
+        self._known[key] = header
         others = [length for length in self._lengths if length != header.length]
         self._lengths = [header.length, *others[: MOST_LENGTHS - 1]]
 
@@ -244,7 +248,7 @@ def _walk(state: _State, *, whole: bool) -> None:
             if not whole:
                 return
             scan = _scan(state, start, end)
-            if state.single and len(state.edits) == edits and not (state.exif and state.exif[0] > first):
+            if state.single and len(state.edits) == edits:
                 _HEADERS.keep(view, first, _header(state, scan, end - first))
             at = _pixels(state, _framed(state), scan, end)
             continue
@@ -269,7 +273,7 @@ def _next_marker(state: _State, at: int) -> int:
 
 def _application(state: _State, code: int, start: int, end: int) -> None:
     name = bytes(state.view[start : start + 6])
-    if code == 0xE1 and name == b"Exif\0\0" and state.exif is None:
+    if code == 0xE1 and name == _EXIF and state.exif is None:
         state.exif = start + 6, end
     elif code == 0xE0 and end - start >= 14 and name.startswith(b"JFIF\0") and name[5] != 1:
         state.tolerate("a JFIF header of an unknown version", start - 4, end)
