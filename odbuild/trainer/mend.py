@@ -70,11 +70,11 @@ def specks(picture: Picture, width: int, height: int) -> tuple[Picture, tuple[Bo
         width: of the decoded picture, in pixels.
         height: of the decoded picture, in pixels.
     """
-    lost = [
+    lost = {
         index
         for _, ymin, xmin, ymax, xmax, index, *_ in rows_of(picture.boxes)
         if (xmax - xmin) * width < LEAST_SIDE or (ymax - ymin) * height < LEAST_SIDE
-    ]
+    }
     if not lost:
         return picture, ()
     return without(picture, lost), tuple(box for box in picture.boxes if box.index in lost)

@@ -18,7 +18,7 @@ Tell = Callable[[int], None]
 Task = Callable[[Iterable[str], Tell], None]
 """Does what some names stand for, one after the other, and comes to its end when all of it is done."""
 Run = Callable[[Task, Sequence[str], Tell], None]
-"""Has a task do each name once, and raises what it raised first that failed."""
+"""Has a task do each name once, and raises what was raised first where it fails."""
 
 PAUSE = 0.2
 """Seconds between two reports of a process: as soon it learns that nobody is left to report to."""

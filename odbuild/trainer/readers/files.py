@@ -116,8 +116,14 @@ class Files:
         return name in listing.files or name in listing.others or name in listing.folders
 
     def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders in a folder, or in the root, "": neither links nor what is hidden."""
-        listing = _Listing() if folder and odd_key(folder) else self._listing(folder)
+        """Return the names of the folders in a folder, or in the root, "": neither links nor what is hidden.
+
+        A folder that cannot be listed is told where what lies in it is needed.
+        """
+        try:
+            listing = _Listing() if folder and odd_key(folder) else self._listing(folder)
+        except OdbuildError:
+            return []
         return sorted(name for name in listing.folders if not name.startswith((".", "__MACOSX")))
 
     def names(self, folder: str) -> Iterator[str]:
