@@ -56,6 +56,22 @@ def test_every_check_says_the_same_of_a_view_of_a_buffer(name: str, check: Check
     assert images.inspect(buffer[: len(GOOD[name])], check=check) == inspect(GOOD[name])
 
 
+def test_the_orientation_does_not_depend_on_how_far_a_picture_is_checked() -> None:
+    turned = pictures.jpeg(orientation=6)
+    start = turned.index(b"\xff\xe1")
+    block = turned[start : start + 2 + int.from_bytes(turned[start + 2 : start + 4])]
+    late = pictures.jpeg()[:-2] + block + b"\xff\xd9"
+    png = io.BytesIO()
+    pictures.drawing().save(png, "PNG", exif=pictures.exif(6))
+    data = png.getvalue()
+    at = data.index(b"eXIf") - 4
+    chunk = data[at : at + 12 + int.from_bytes(data[at : at + 4])]
+    behind = data.replace(chunk, b"").replace(data[-12:], chunk + data[-12:])
+    for picture, expected in ((turned, 6), (late, 1), (data, 6), (behind, 6)):
+        levels: tuple[Check, ...] = ("none", "structure", "decode")
+        assert {images.inspect(picture, check=level).orientation for level in levels} == {expected}
+
+
 @pytest.mark.parametrize("name", jpegs.ODD)
 def test_harmless_oddities_are_warnings(name: str) -> None:
     assert inspect(jpegs.ODD[name]) == ImageInfo(format="jpeg", width=48, height=32, warnings=(name,))

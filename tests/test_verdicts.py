@@ -64,7 +64,7 @@ def test_what_is_no_verdict_is_ignored(tmp_path_factory: pytest.TempPathFactory,
 @pytest.mark.parametrize(
     "changed",
     [
-        {b"1 ": b"0 "},
+        {b"%d " % verdicts.VERSION: b"0 "},
         {b"jpeg": b"gif"},
         {b" 48 ": b" 0 "},
         {b" 48 ": b" 99999999999 "},

@@ -69,7 +69,8 @@ class Jpeg(NamedTuple):
         channels: 1, 3 or 4.
         progressive: whether its scans refine each other.
         orientation: Exif orientation, 1 to 8.
-        exif: start and end of the block of Exif that says so; None where there is none.
+        exif: start and end of the block of Exif that says so; None where there is none before the first coded
+            pixels, behind which nobody looks for it.
         warnings: oddities that harm no pixel.
         edits: start, end and new bytes of each stretch to be replaced so that libjpeg has nothing to warn of,
             in ascending order.
@@ -273,7 +274,7 @@ def _next_marker(state: _State, at: int) -> int:
 
 def _application(state: _State, code: int, start: int, end: int) -> None:
     name = bytes(state.view[start : start + 6])
-    if code == 0xE1 and name == _EXIF and state.exif is None:
+    if code == 0xE1 and name == _EXIF and state.exif is None and not state.scans:
         state.exif = start + 6, end
     elif code == 0xE0 and end - start >= 14 and name.startswith(b"JFIF\0") and name[5] != 1:
         state.tolerate("a JFIF header of an unknown version", start - 4, end)

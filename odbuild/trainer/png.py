@@ -58,7 +58,8 @@ def read(data: Data, *, whole: bool = True) -> Png:
 
     Args:
         data: the file. What follows the end mark is ignored, as decoders do.
-        whole: go on to the end mark; without it only up to the first pixels.
+        whole: check all up to the end mark; without it the chunks behind the first pixels are only looked at for
+            Exif, as far as they go.
 
     Raises:
         PngError: it is cut, damaged, or of a kind that does not exist.
@@ -73,8 +74,6 @@ def read(data: Data, *, whole: bool = True) -> Png:
         if header is None:
             header = _header(name, body)
         elif name == b"IDAT":
-            if not whole:
-                break
             if last != name and pixels:
                 raise PngError("its pixels are interrupted")
             pixels.append(body)
@@ -105,16 +104,25 @@ def read(data: Data, *, whole: bool = True) -> Png:
 
 
 def _chunks(view: memoryview, *, checked: bool) -> Iterator[tuple[int, bytes, memoryview]]:
-    """Yield the place, name and content of each chunk; sums of chunks that decoders may skip do not count."""
+    """Yield the place, name and content of each chunk; sums of chunks that decoders may skip do not count.
+
+    Unless they are checked, a file that is cut ends where it does once its pixels have begun.
+    """
     at = 8
+    pixels = False
     while True:
         try:
             length, name = struct.unpack_from(">I4s", view, at)
         except struct.error as error:
+            if pixels and not checked:
+                return
             raise PngError("it is cut short: the end mark is missing") from error
         end = at + 12 + length
         if end > len(view):
+            if (pixels or name == b"IDAT") and not checked:
+                return
             raise PngError("it is cut short: the end mark is missing")
+        pixels = pixels or name == b"IDAT"
         needed = checked and not name[0] & 0x20
         if needed and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             raise PngError(f"the checksum of the chunk at byte {at} is wrong")

@@ -14,7 +14,7 @@ from typing import Self
 
 from .images import ImageInfo
 
-VERSION = 1
+VERSION = 2
 """To be raised when the check finds more than before, so that older verdicts no longer count."""
 
 MOST = 1 << 20
