@@ -1,4 +1,6 @@
+import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pictures
@@ -171,6 +173,26 @@ def test_a_picture_without_labels_is_background(tmp_path: Path) -> None:
     data, found = _read(tmp_path, LINE, **{"images/b.jpg": "", "images/c.jpg": "", "labels/c.txt": "\n \n"})
     assert [len(picture.boxes) for picture in data.pictures] == [1, 0, 0]
     assert not found
+
+
+def test_labels_of_an_odd_ending_are_not_lost(tmp_path: Path) -> None:
+    others = {"images/b.png": "", "images/c.jpg": "", "labels/b.TXT": LINE, "labels/c.TXT": LINE}
+    data, found = _read(tmp_path, LINE, **others)
+    assert [(it.key, len(it.boxes)) for it in data.pictures] == [
+        ("images/a.jpg", 1),
+        ("images/b.png", 0),
+        ("images/c.jpg", 1),
+    ]
+    assert [(code, where) for code, where, _ in found] == [("ANN002", 'annotations["images/b.jpg"]')]
+
+
+@pytest.mark.parametrize("lay", [os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_plain_file_is_not_opened(tmp_path: Path, lay: Callable[[Path], None]) -> None:
+    _read(tmp_path, LINE)
+    lay(tmp_path / "labels/z.txt")
+    data, found = readers.read(tmp_path)
+    assert [picture.key for picture in data.pictures] == ["images/a.jpg"]
+    assert any("z.txt" in it.where for it in found)
 
 
 def test_labels_without_a_picture_are_told_and_booked(tmp_path: Path) -> None:

@@ -364,10 +364,10 @@ def _add_folder(yolo: _Yolo, folder: str, side: SplitName | None) -> None:
     for key in layout.walk(yolo.reading, folder):
         if layout.is_picture(key):
             yolo.sides.setdefault(key, set()).add(layout.side_of_path(key) if side is None else side)
-        elif key.endswith(".txt"):
+        elif key.lower().endswith(".txt"):
             yolo.labels.add(key)
     if across != folder:
-        yolo.labels.update(key for key in layout.walk(yolo.reading, across) if key.endswith(".txt"))
+        yolo.labels.update(key for key in layout.walk(yolo.reading, across) if key.lower().endswith(".txt"))
 
 
 def _add_list(yolo: _Yolo, file: str, side: SplitName) -> None:
@@ -410,13 +410,18 @@ def _text_of(key: str) -> str:
 
 def _picture_of(labels: str) -> str:
     """Return the key of the picture that a file of labels without one should have."""
-    before, middle, after = f"/{labels.removesuffix('.txt')}".rpartition("/labels/")
+    before, middle, after = f"/{labels[: -len('.txt')]}".rpartition("/labels/")
     return f"{before}/images/{after}.jpg"[1:] if middle else f"{after}.jpg"[1:]
 
 
 def _means_picture(reading: Reading, key: str) -> bool:
     """Say whether a text file without a picture is one of labels, and no list or note."""
-    return key.rpartition("/")[2] not in _NAMES and key not in reading.sources and _is_labels(reading.root / key)
+    if key.rpartition("/")[2] in _NAMES or key in reading.sources:
+        return False
+    problem = reading.files.problem(key)
+    if problem is not None:
+        reading.findings.append(problem)
+    return problem is None and _is_labels(reading.root / key)
 
 
 def _picture(yolo: _Yolo, key: str, labels: str | None) -> Iterator[Picture]:
