@@ -133,11 +133,20 @@ def test_a_name_that_leads_to_several_files_is_told(tmp_path: Path) -> None:
 def test_a_missing_size_is_read_from_the_picture(tmp_path: Path) -> None:
     image = {"id": 7, "file_name": "a.jpg"}
     dataset, found = _read(_write(tmp_path, images=[image]))
-    assert (_boxes(dataset), dataset.pictures[0].size, found) == ([CAT], None, [])
+    assert (_boxes(dataset), dataset.pictures[0].size, found) == ([CAT], (100, 80), [])
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     dataset, found = _read(tmp_path)
     assert _boxes(dataset) == []
     assert ("error", "IMG104") in _told(found)
+
+
+@pytest.mark.parametrize("size", [(100.0, 80.0), ("100", "80"), ("100.0", 80)])
+def test_a_size_may_be_spelled_in_other_ways(tmp_path: Path, size: tuple[object, object]) -> None:
+    image = {"id": 7, "file_name": "a.jpg", "width": size[0], "height": size[1]}
+    _write(tmp_path, images=[image])
+    (tmp_path / "a.jpg").write_bytes(pictures.jpeg(50, 40))
+    dataset, _ = _read(tmp_path)
+    assert (dataset.pictures[0].size, _boxes(dataset)) == ((100, 80), [CAT])
 
 
 def test_groups_are_crowds(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from odbuild.trainer.dataset import Box
 from odbuild.trainer.errors import OdbuildError, UsageError
 from odbuild.trainer.examples import Example
 from odbuild.trainer.index import SIDES, Converted, Side, load
-from odbuild.trainer.policies import Policies
+from odbuild.trainer.policies import ExifPolicy, Policies
 
 BOX = {"x": 0.25, "y": 0.25, "x2": 0.75, "y2": 0.5, "label": "cat"}
 PLAIN = Policies()
@@ -271,6 +271,42 @@ def test_a_picture_of_another_size_than_recorded_is_an_error(tmp_path: Path) -> 
     (source / "annotations.json").write_text(json.dumps(coco))
     with pytest.raises(OdbuildError, match=r"IMG104(.|\n)*recorded 48 x 31, is 48 x 32"):
         convert(source, tmp_path / "out", PLAIN, _quiet)
+
+
+@pytest.mark.parametrize(
+    ("policy", "recorded", "wanted"),
+    [
+        ("apply", [32, 48], ""),
+        ("apply", [48, 32], "recorded 48 x 32, is 32 x 48"),
+        ("apply", None, "recorded 48 x 32, is 32 x 48"),
+        ("ignore", [48, 32], ""),
+        ("ignore", None, ""),
+        ("ignore", [32, 48], "recorded 32 x 48, is 48 x 32"),
+    ],
+)
+def test_boxes_in_pixels_are_of_the_view_that_the_policy_takes(
+    tmp_path: Path, policy: ExifPolicy, recorded: list[int] | None, wanted: str
+) -> None:
+    for seed in range(2):
+        pictures.write(tmp_path, f"in/{seed}.jpg", pictures.jpeg(48, 32, seed=seed, orientation=6))
+    size = dict(zip(("width", "height"), recorded, strict=True)) if recorded else {}
+    document = {
+        "images": [{"id": number, "file_name": f"{number}.jpg", **size} for number in range(2)],
+        "annotations": [
+            {"id": it, "image_id": it, "category_id": 1, "bbox": [8, 8, 16, 16], "iscrowd": 0} for it in range(2)
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "in/annotations.json").write_text(json.dumps(document))
+    policies = replace(PLAIN, exif=policy)
+    if wanted:
+        with pytest.raises(OdbuildError, match=rf"IMG104(.|\n)*{wanted}"):
+            convert(tmp_path / "in", tmp_path / "out", policies, _quiet)
+        return
+    made = _both(convert(tmp_path / "in", tmp_path / "out", policies, _quiet))
+    for it in made.values():
+        (box,) = it.boxes
+        assert (box.xmin * it.width, box.ymax * it.height) == pytest.approx((8, 24))
 
 
 def _coco(folder: Path, sides: dict[str, list[str]], **files: bytes) -> Path:

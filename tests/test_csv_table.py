@@ -109,10 +109,16 @@ def test_names_of_other_machines_are_found(tmp_path: Path, name: str) -> None:
 def test_a_size_that_is_not_there_is_that_of_the_file(tmp_path: Path, size: str) -> None:
     put(tmp_path, {"a.csv": HEAD + ROW.replace("40,20", size), "a.jpg": JPEG})
     data, _ = readers.read(tmp_path)
-    assert [(it.size, it.boxes) for it in data.pictures] == [(None, (FOUND,))]
+    assert [(it.size, it.boxes) for it in data.pictures] == [((40, 20), (FOUND,))]
     data, found = readers.read(put(tmp_path, {"a.jpg": b"none"}))
     assert [it.code for it in findings.errors(found)] == ["IMG104"]
     assert whole(data)
+
+
+def test_names_of_two_folders_are_not_one_picture(tmp_path: Path) -> None:
+    rows = "".join(ROW.replace("a.jpg", name) for name in ("cam1/a.jpg", "./images/a.jpg", "a.jpg", "cam2/a.jpg"))
+    _, found = readers.read(put(tmp_path, {"x.csv": HEAD + rows, "images/a.jpg": JPEG}))
+    assert [(it.code, it.where) for it in findings.errors(found)] == [("ANN006", "x.csv:3"), ("ANN006", "x.csv:5")]
 
 
 def test_size_may_be_left_out_altogether(tmp_path: Path) -> None:

@@ -198,6 +198,17 @@ def test_the_account_takes_its_name_last(tmp_path: Path, counting: Counting) -> 
     assert len(list(work.glob(f"*{shard.ACCOUNT}"))) == len(list((work / "out").iterdir())) == 3
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"job": ', b"[]"])
+def test_an_account_that_lost_its_content_is_made_anew(tmp_path: Path, counting: Counting, content: bytes) -> None:
+    source = _source(tmp_path / "in")
+    _convert(source, tmp_path / "whole")
+    _stopped(source, tmp_path / "out", counting, 4)
+    for account in (tmp_path / ".out.partial").glob(f"*{shard.ACCOUNT}"):
+        account.write_bytes(content)
+    _convert(source, tmp_path / "out")
+    assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_at_any_point_it_ends_in_the_same_bytes(tmp_path: Path, kills: int) -> None:
     dice = random.Random(kills)  # noqa: S311  chance is enough

@@ -94,7 +94,7 @@ def test_a_size_that_is_not_there_is_that_of_the_file(tmp_path: Path, size: str)
     text = XML.replace("<size><width>40</width><height>20</height><depth>3</depth></size>", size)
     assert size in text
     (picture,) = readers.read(put(tmp_path, {"a.xml": text, "a.jpg": JPEG}))[0].pictures
-    assert (picture.size, picture.boxes) == (None, (FOUND,))
+    assert (picture.size, picture.boxes) == ((40, 20), (FOUND,))
     data, found = readers.read(put(tmp_path, {"a.jpg": b"no picture"}))
     assert [finding.code for finding in findings.errors(found)] == ["IMG104"]
     assert whole(data)

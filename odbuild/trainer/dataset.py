@@ -65,7 +65,8 @@ class Picture:
         key: unique name; the path of its file below the root, with `/`, unless `span` is given.
         boxes: in the source's order.
         split: the side that the source puts it on; empty where the source has no sides.
-        size: width and height in pixels that the source records, before it was looked at; None where it does not.
+        size: width and height in pixels that the source records, or that were measured to make fractions of boxes
+            in pixels; None where neither was done.
         group: pictures of one group belong on one side of a split; empty where the source names none.
         span: where the bytes lie in another file.
     """

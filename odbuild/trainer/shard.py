@@ -24,7 +24,7 @@ from .jpeg import Data
 from .mend import speck_finding, specks
 from .packed import rows_of
 from .policies import Policies
-from .sources import Reader, broken
+from .sources import Reader, Source, broken
 from .verdicts import Verdicts
 
 ENDING = ".record"
@@ -111,7 +111,9 @@ def make(
             writer.begin(_unfinished(job, work))
             for picture, source in job.pictures():
                 try:
-                    _add(picture, _prepared(reader.read(source), job.policies, known), job, account, writer)
+                    prepared = _prepared(reader.read(source), job.policies, known)
+                    account.findings += _oddities(picture, source, prepared.source, job.policies)
+                    _add(picture, prepared, job, account, writer)
                 except ImageError as error:
                     account.findings.append(broken(error).at(place(picture.key)))
                 tell(source.length)
@@ -135,9 +137,10 @@ def _is_made(job: Job, work: Path) -> bool:
         saved = _saved(job.name, work)
         with _path(job.name, work).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+        return (job.digest, digest) == (saved["job"], saved["shard"]["sha256"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        # It is not there, or lost its end with the power.
         return False
-    return (job.digest, digest) == (saved["job"], saved["shard"]["sha256"])
 
 
 @lru_cache(maxsize=1)
@@ -148,7 +151,6 @@ def _verdicts(path: Path) -> Verdicts:
 def _add(picture: Picture, prepared: images.Prepared, job: Job, account: Account, writer: records.Writer) -> None:
     """Write one picture and book it."""
     policies = job.policies
-    account.findings += _oddities(picture, prepared.source, policies)
     picture, lost = specks(picture, *_upright(prepared))
     for box in lost:
         _book_speck(account, picture.key, box, policies)
@@ -203,13 +205,18 @@ def dropped(what: Literal["picture", "box"], where: str, code: str, value: str) 
     return Change(action="dropped", what=what, where=where, code=code, value=value)
 
 
-def _oddities(picture: Picture, info: ImageInfo, policies: Policies) -> Iterator[Finding]:
-    stored = info.width, info.height
+def _oddities(picture: Picture, source: Source, info: ImageInfo, policies: Policies) -> Iterator[Finding]:
     if info.orientation != 1 and policies.exif == "fail" and picture.boxes:
         yield TURNED_VIEW.at(place(picture.key), f"orientation {info.orientation}")
-    if picture.size not in (None, stored, stored if info.orientation == 1 else stored[::-1]):
-        recorded = " x ".join(map(str, picture.size or ()))
-        yield _OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {_by(info)}")
+    stored = info.width, info.height
+    upright = stored[::-1] if info.orientation >= images.FIRST_SIDEWAYS else stored
+    views = {"apply": (upright,), "ignore": (stored,), "fail": (stored, upright)}
+    # Boxes in pixels were divided by what is recorded, so that must be the view that they are taken for; those of
+    # records were fractions from the start.
+    exif = policies.exif if source.file == picture.key else "fail"
+    if picture.size not in (None, *views[exif]):
+        recorded, true = (" x ".join(map(str, size)) for size in (picture.size or (), views[exif][0]))
+        yield _OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}")
     for warning in info.warnings:
         yield _ODD.at(place(picture.key), warning)
 

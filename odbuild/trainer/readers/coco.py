@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from ..dataset import Box, Dataset, Picture, SplitName
 from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
 from ..packed import pack
-from . import strict
+from . import plain, strict
 from .files import Files, folders
 from .reading import (
     PIXELS_ABOVE,
@@ -88,6 +88,7 @@ _UNREAD = Rule("ANN001", "info", "a file of annotations holds no boxes of its ow
 
 _Id = int | float | str
 _IDS = (int, float, str)
+_SIDES = (int, float, str)
 
 LONGEST_SIDE = 1 << 24
 """Pixels; a side beyond this is no picture's."""
@@ -223,6 +224,8 @@ def _pictures(reading: Reading, classes: _Classes, source: str) -> Iterator[Pict
             continue
         key = _key(reading, places, name)
         size = file.sizes[number]
+        if size is None and first < last and reading.files.has(key):
+            size = size_of(reading.root / key)
         boxes = tuple(_boxes(reading, file, key, rows[first:last], size))
         if usable_file(reading, key, boxes):
             picture = Picture(key=key, boxes=boxes, split=split, size=size)
@@ -285,8 +288,8 @@ def _take_image(reading: Reading, file: _File, position: int, entry: Mapping[str
         reading.ledger.append(dropped("picture", where, _TWICE.code, quote(name)))
         return
     file.names[number] = name
-    width, height = entry.get("width"), entry.get("height")
-    if _is_side(width) and _is_side(height):
+    width, height = _pixels(entry.get("width")), _pixels(entry.get("height"))
+    if width is not None and height is not None:
         file.sizes += [None] * (number + 1 - len(file.sizes))
         file.sizes[number] = file.shapes.setdefault((width, height), (width, height))
 
@@ -320,8 +323,10 @@ def _numbered(numbers: dict[_Id, int], identity: Any, names: list[str]) -> int:
     return number
 
 
-def _is_side(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 < value <= LONGEST_SIDE
+def _pixels(value: object) -> int | None:
+    """Return a side in pixels, also one that is spelled as 640.0 or as a text; None where it is none."""
+    found = plain.whole(value if isinstance(value, str) else str(value)) if type(value) in _SIDES else None
+    return found if found is not None and 0 < found <= LONGEST_SIDE else None
 
 
 def _side(reading: Reading, source: str) -> tuple[SplitName, list[str]]:
@@ -347,9 +352,7 @@ def _key(reading: Reading, places: Sequence[str], name: str) -> str:
 def _boxes(
     reading: Reading, file: _File, key: str, rows: Sequence[int], size: tuple[int, int] | None
 ) -> Iterator[Box]:
-    """Yield the boxes of one picture as fractions of its size, which the file tells where it is not recorded."""
-    if rows and size is None and reading.files.has(key):
-        size = size_of(reading.root / key)
+    """Yield the boxes of one picture as fractions of its size."""
     for index, row in enumerate(rows):
         label = file.labels[file.classes[row]]
         edges = file.edges[4 * row : 4 * row + 4]

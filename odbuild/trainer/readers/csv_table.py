@@ -4,6 +4,7 @@ Edges are pixels, divided by the size as they are, as the tutorials' `generate_t
 """
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -45,6 +46,12 @@ _NO_SIZE = Rule(
     "error",
     "the size of a picture is not in its row and cannot be read from its file",
     "write width and height into the row, or save the picture again",
+)
+_TWO_NAMES = Rule(
+    "ANN006",
+    "error",
+    "two names of different folders lead to one picture, so it is not known whose its boxes are",
+    "put the pictures into the folders that the table names, or correct the names",
 )
 _UNEQUAL = Rule("ANN001", "error", "rows of one picture differ in its width, height or group", "make them equal")
 
@@ -129,6 +136,7 @@ def _rows(reading: Reading, table: _Table, numbers: Iterator[int]) -> Iterator[P
     reading.sources.append(table.file)
     find = cache(partial(_find, reading.files, _folders(reading.files, table.file)))
     measure = cache(partial(_measure, reading))
+    spelled: dict[str, str] = {}
     split = layout.side(table.file.rpartition("/")[2]) or layout.side_of_path(table.file)
     for (line, row), number in zip(_lines(reading, table), numbers, strict=False):
         where = spot(table.file, line)
@@ -138,14 +146,13 @@ def _rows(reading: Reading, table: _Table, numbers: Iterator[int]) -> Iterator[P
             continue
         cells = {name: row[at].strip() for name, at in table.columns.items()}
         width, height = (plain.whole(cells.get(side, "")) or 0 for side in ("width", "height"))
-        picture = Picture(
-            key=find(cells["filename"]),
-            boxes=(),
-            split=split,
-            size=(width, height) if width > 0 and height > 0 else None,
-            group=cells.get("group", ""),
-        )
-        box = _box(cells, where, number, picture.size or measure(picture.key))
+        key = find(cells["filename"])
+        first = spelled.setdefault(key, cells["filename"])
+        if not _may_be_one(first, cells["filename"]):
+            reading.findings.append(_TWO_NAMES.at(where, f"{quote(first)}, {quote(cells['filename'])}"))
+        size = (width, height) if width > 0 and height > 0 else measure(key)
+        picture = Picture(key=key, boxes=(), split=split, size=size, group=cells.get("group", ""))
+        box = _box(cells, where, number, size)
         if isinstance(box, Finding):
             lose_box(reading, picture.key, number, box)
         elif box is not None and not usable_label(reading, where, box.label):
@@ -191,6 +198,15 @@ def _find(files: Files, folders: Sequence[str], filename: str) -> str:
     names = (filename, slashed, slashed.rpartition("/")[2])
     keys = (layout.join(folder, name) for name in names for folder in folders)
     return next((key for key in keys if files.exists(key)), "") or layout.missing(files, folders, filename)
+
+
+def _may_be_one(one: str, other: str) -> bool:
+    """Say whether two names may be of one file: one of them is the end of the other."""
+    if one == other:
+        return True
+    paths = ([part for part in re.split(r"[/\\]", name) if part.strip(".")] for name in (one, other))
+    short, long = sorted(paths, key=len)
+    return long[len(long) - len(short) :] == short
 
 
 def _measure(reading: Reading, key: str) -> tuple[int, int] | None:

@@ -178,7 +178,7 @@ def _picture(voc: _Voc, key: str) -> Iterator[Picture]:
         lose_picture(reading, found, problem, boxes, f"annotated by {quote(key)}")
         return
     sides = voc.lists.get(PurePosixPath(key).stem) or {layout.side_of_path(key), layout.side_of_path(found)}
-    picture = Picture(key=found, boxes=boxes, size=recorded, split=layout.one_side(reading, found, sides))
+    picture = Picture(key=found, boxes=boxes, size=size, split=layout.one_side(reading, found, sides))
     note_background(reading, picture)
     yield picture
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ..alike import near
 from ..findings import Finding, Rule, place, quote
+from ..images import FIRST_SIDEWAYS
 from ..looks import Look
 from ..shard import TURNED_VIEW
 from .catalogue import rule
@@ -98,7 +99,7 @@ def other_size(data: Data) -> Iterator[Finding]:
         if picture.size is None or picture.file or look.info is None:
             continue
         stored = look.info.width, look.info.height
-        upright = stored if look.info.orientation == 1 else stored[::-1]
+        upright = stored[::-1] if look.info.orientation >= FIRST_SIDEWAYS else stored
         if picture.size not in (stored, upright):
             wrong, true = (f"{width} x {height}" for width, height in (picture.size, stored))
             yield _OTHER_SIZE.at(place(picture.key), f"recorded {wrong}, is {true}")
