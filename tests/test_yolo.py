@@ -180,10 +180,16 @@ def test_labels_of_an_odd_ending_are_not_lost(tmp_path: Path) -> None:
     data, found = _read(tmp_path, LINE, **others)
     assert [(it.key, len(it.boxes)) for it in data.pictures] == [
         ("images/a.jpg", 1),
-        ("images/b.png", 0),
+        ("images/b.png", 1),
         ("images/c.jpg", 1),
     ]
-    assert [(code, where) for code, where, _ in found] == [("ANN002", 'annotations["images/b.jpg"]')]
+    assert not found
+
+
+def test_two_files_of_labels_for_one_picture_are_an_error(tmp_path: Path) -> None:
+    data, found = _read(tmp_path, LINE, **{"labels/a.TXT": LINE + LINE})
+    assert [len(it.boxes) for it in data.pictures] == [1]
+    assert [code for code, _, _ in found] == ["ANN006"]
 
 
 @pytest.mark.parametrize("lay", [os.mkfifo, lambda path: path.symlink_to("nowhere")])

@@ -7,7 +7,7 @@ picture without them is background.
 import math
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ _COLUMNS = Rule(
     "mend the line",
 )
 _UNREADABLE = Rule("ANN001", "error", "a file of labels cannot be read", "save it as UTF-8 text")
+_SECOND = Rule("ANN006", "error", "a second file holds labels of the same picture", "delete one of the two")
 _COUNT = Rule("ANN001", "error", "nc is not the number of names", "correct nc or names")
 _NO_CLASS = Rule("LBL301", "error", "a class has no name", "add it to the names, or correct the number")
 _POLYGON = Rule("ANN001", "info", "polygons became the upright boxes around them")
@@ -150,11 +151,28 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     _find_pictures(yolo)
     pairs = {key: _labels_of(reading.files, key) for key in sorted(yolo.sides)}
     orphans = sorted(yolo.labels.difference(filter(None, pairs.values())))
-    pairs |= {_picture_of(key): key for key in orphans if _means_picture(reading, key)}
+    _pair_orphans(reading, pairs, [key for key in orphans if _means_picture(reading, key)])
     pictures = (picture for key, labels in pairs.items() for picture in _picture(yolo, key, labels))
     packed = pack(pictures)
     names = [name for _, name in sorted(yolo.config.names.items())]
     return finish(reading, "yolo", names, packed, len(pairs) + yolo.unnamed)
+
+
+def _pair_orphans(reading: Reading, pairs: dict[str, str | None], orphans: Iterable[str]) -> None:
+    """Give each file of labels its picture, missed by the case of its ending or not there at all."""
+    bare = {
+        path[: -len(".txt")]: key
+        for key, labels in pairs.items()
+        if labels is None
+        for path in (_text_of(key), labels_path(key))
+    }
+    for labels in orphans:
+        picture = bare.get(labels[: -len(".txt")]) or _picture_of(labels)
+        other = pairs.get(picture)
+        if other is None:
+            pairs[picture] = labels
+        else:
+            reading.findings.append(_SECOND.at(quote(labels), quote(other)))
 
 
 def _config_files(files: Files) -> list[str]:
@@ -184,7 +202,7 @@ def _places(files: Files) -> list[str]:
 def _samples(files: Files) -> Iterator[str]:
     """Yield one file that may hold labels from each folder where they lie by custom."""
     for folder in _places(files):
-        names = (name for name in files.names(folder) if name.endswith(".txt") and name not in _NAMES)
+        names = (name for name in files.names(folder) if name.lower().endswith(".txt") and name not in _NAMES)
         yield from (layout.join(folder, name) for name in sorted(names)[:1])
 
 
