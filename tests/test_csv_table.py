@@ -116,9 +116,13 @@ def test_a_size_that_is_not_there_is_that_of_the_file(tmp_path: Path, size: str)
 
 
 def test_names_of_two_folders_are_not_one_picture(tmp_path: Path) -> None:
-    rows = "".join(ROW.replace("a.jpg", name) for name in ("cam1/a.jpg", "./images/a.jpg", "a.jpg", "cam2/a.jpg"))
-    _, found = readers.read(put(tmp_path, {"x.csv": HEAD + rows, "images/a.jpg": JPEG}))
-    assert [(it.code, it.where) for it in findings.errors(found)] == [("ANN006", "x.csv:3"), ("ANN006", "x.csv:5")]
+    names = ("a.jpg", "cam1/a.jpg", "a.jpg", "x\\..\\CAM1/./a.jpg", "cam2/a.jpg")
+    rows = [ROW.replace("a.jpg", name) for name in names]
+    tables = {"x.csv": HEAD + "".join(rows), "y.csv": HEAD + rows[-1]}
+    data, found = readers.read(put(tmp_path, {**tables, "images/a.jpg": JPEG}))
+    assert [(it.code, it.where) for it in findings.errors(found)] == [("ANN006", "x.csv:6"), ("ANN006", "y.csv:2")]
+    assert [len(it.boxes) for it in data.pictures] == [4]
+    assert whole(data)
 
 
 def test_size_may_be_left_out_altogether(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Edges are pixels, divided by the size as they are, as the tutorials' `generate_t
 """
 
 import csv
-import re
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -85,7 +85,10 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     reading = begin(Files(root))
     reading.findings += filter(None, map(reading.files.problem, _keys(reading.files)))
     numbers = count()
-    rows = pack(row for table in _tables(reading.files) for row in _rows(reading, table, numbers)).by_key()
+    spelled: dict[str, str] = {}
+    rows = pack(
+        row for table in _tables(reading.files) for row in _rows(reading, table, numbers, spelled)
+    ).by_key()
     named: set[str] = set()
     pictures = pack(
         picture
@@ -125,18 +128,18 @@ def _table(root: Path, file: str) -> _Table | None:
     return None
 
 
-def _rows(reading: Reading, table: _Table, numbers: Iterator[int]) -> Iterator[Picture]:
+def _rows(reading: Reading, table: _Table, numbers: Iterator[int], spelled: dict[str, str]) -> Iterator[Picture]:
     """Yield a picture with the one box, or none, of each row, whether it has a file or not.
 
     Args:
         reading: takes findings and ledger.
         table: to read.
         numbers: of the rows, from 0 and through all tables, as one picture may stand in two.
+        spelled: the longest name of each picture in all tables so far, by its key.
     """
     reading.sources.append(table.file)
     find = cache(partial(_find, reading.files, _folders(reading.files, table.file)))
     measure = cache(partial(_measure, reading))
-    spelled: dict[str, str] = {}
     split = layout.side(table.file.rpartition("/")[2]) or layout.side_of_path(table.file)
     for (line, row), number in zip(_lines(reading, table), numbers, strict=False):
         where = spot(table.file, line)
@@ -147,12 +150,13 @@ def _rows(reading: Reading, table: _Table, numbers: Iterator[int]) -> Iterator[P
         cells = {name: row[at].strip() for name, at in table.columns.items()}
         width, height = (plain.whole(cells.get(side, "")) or 0 for side in ("width", "height"))
         key = find(cells["filename"])
-        first = spelled.setdefault(key, cells["filename"])
-        if not _may_be_one(first, cells["filename"]):
-            reading.findings.append(_TWO_NAMES.at(where, f"{quote(first)}, {quote(cells['filename'])}"))
+        before = spelled.get(key, cells["filename"])
+        spelled[key] = max(before, cells["filename"], key=len)
         size = (width, height) if width > 0 and height > 0 else measure(key)
         picture = Picture(key=key, boxes=(), split=split, size=size, group=cells.get("group", ""))
         box = _box(cells, where, number, size)
+        if box is not None and not _may_be_one(before, cells["filename"]):
+            box = _TWO_NAMES.at(where, f"{quote(before)}, {quote(cells['filename'])}")
         if isinstance(box, Finding):
             lose_box(reading, picture.key, number, box)
         elif box is not None and not usable_label(reading, where, box.label):
@@ -204,9 +208,13 @@ def _may_be_one(one: str, other: str) -> bool:
     """Say whether two names may be of one file: one of them is the end of the other."""
     if one == other:
         return True
-    paths = ([part for part in re.split(r"[/\\]", name) if part.strip(".")] for name in (one, other))
-    short, long = sorted(paths, key=len)
+    short, long = sorted((_parts(name) for name in (one, other)), key=len)
     return long[len(long) - len(short) :] == short
+
+
+def _parts(name: str) -> list[str]:
+    path = posixpath.normpath(name.replace("\\", "/")).casefold()
+    return [part for part in path.split("/") if part not in ("", "..")]
 
 
 def _measure(reading: Reading, key: str) -> tuple[int, int] | None:
