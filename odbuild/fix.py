@@ -328,8 +328,9 @@ def _size(work: _Work, origin: Picture, way: Way, info: ImageInfo, new: tuple[in
     """
     stored, recorded = (info.width, info.height), origin.size
     upright = stored if info.orientation < images.FIRST_SIDEWAYS else stored[::-1]
-    if recorded in (None, stored, upright):
-        # As long as nobody said which view it is, the recorded one is the only hint.
+    # As long as nobody said which view it is, the recorded one is the only hint; boxes in records are fractions.
+    either = way == "copied" or origin.span is not None
+    if recorded is None or recorded in ((stored, upright) if either else (new,)):
         return recorded if recorded and way == "copied" else new
     code = "IMG104" if origin.span is None else "REC506"
     seen = "{} x {}, is {} x {}".format(*recorded, *stored)

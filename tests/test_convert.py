@@ -277,11 +277,11 @@ def test_a_picture_of_another_size_than_recorded_is_an_error(tmp_path: Path) -> 
     ("policy", "recorded", "wanted"),
     [
         ("apply", [32, 48], ""),
-        ("apply", [48, 32], "recorded 48 x 32, is 32 x 48"),
-        ("apply", None, "recorded 48 x 32, is 32 x 48"),
+        ("apply", [48, 32], "recorded 48 x 32, is 32 x 48 upright"),
+        ("apply", None, "recorded 48 x 32, is 32 x 48 upright"),
         ("ignore", [48, 32], ""),
         ("ignore", None, ""),
-        ("ignore", [32, 48], "recorded 32 x 48, is 48 x 32"),
+        ("ignore", [32, 48], "recorded 32 x 48, is 48 x 32 as stored"),
     ],
 )
 def test_boxes_in_pixels_are_of_the_view_that_the_policy_takes(

@@ -125,6 +125,27 @@ def test_what_breaks_a_rule_is_mended_or_told_with_a_reason(code: str, tmp_path:
     assert code in left | {line["code"] for line in lines} | ELSEWHERE
 
 
+@pytest.mark.parametrize(("recorded", "kept"), [([32, 48], 2), ([48, 32], 1)])
+def test_boxes_in_pixels_are_not_turned_into_others(tmp_path: Path, recorded: list[int], kept: int) -> None:
+    size = dict(zip(("width", "height"), recorded, strict=True))
+    document = {
+        "images": [
+            {"id": 0, "file_name": "0.jpg", **size},
+            {"id": 1, "file_name": "1.jpg", "width": 48, "height": 32},
+        ],
+        "annotations": [
+            {"id": it, "image_id": it, "category_id": 1, "bbox": [8, 8, 16, 16], "iscrowd": 0} for it in range(2)
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    contents = {"0.jpg": pictures.jpeg(48, 32, orientation=6), "1.jpg": pictures.jpeg(48, 32, seed=1)}
+    put(tmp_path / "in", {**contents, "annotations.json": json.dumps(document)})
+    report, lines = fixed(tmp_path / "in", tmp_path / "out", exif="apply")
+    copy, _ = readers.read(tmp_path / "out")
+    assert len(copy.pictures) == kept
+    assert ("IMG104" in {line["code"] for line in lines} | {it.code for it in report.findings}) == (kept == 1)
+
+
 # Any dataset ------------------------------------------------------------------------------------------------
 
 edges = st.one_of(

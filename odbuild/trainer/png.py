@@ -69,21 +69,25 @@ def read(data: Data, *, whole: bool = True) -> Png:
     block: tuple[int, int] | None = None
     seen: set[bytes] = set()
     pixels: list[memoryview] = []
-    last = b""
+    last, begun = b"", False
     for at, name, body in _chunks(view, checked=whole):
         if header is None:
             header = _header(name, body)
+        elif name == b"IDAT" and not whole:
+            begun = True
         elif name == b"IDAT":
             if last != name and pixels:
                 raise PngError("its pixels are interrupted")
             pixels.append(body)
         elif name == b"PLTE":
-            _palette(header[3], body, late=bool(pixels), again=name in seen)
+            _palette(header[3], body, late=bool(pixels) or begun, again=name in seen)
         elif name == b"eXIf":
             block = at + 8, at + 8 + len(body)
         elif name == b"IEND":
             break
         elif not name[0] & 0x20:
+            if begun:
+                break
             raise PngError(f"the chunk at byte {at} is of no known kind")
         seen.add(name)
         last = name
@@ -127,6 +131,8 @@ def _chunks(view: memoryview, *, checked: bool) -> Iterator[tuple[int, bytes, me
         if needed and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             raise PngError(f"the checksum of the chunk at byte {at} is wrong")
         if not name.isalpha():
+            if pixels and not checked:
+                return
             raise PngError(f"there is no chunk at byte {at}")
         yield at, name, view[at + 8 : end - 4]
         at = end

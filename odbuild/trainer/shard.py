@@ -213,10 +213,11 @@ def _oddities(picture: Picture, source: Source, info: ImageInfo, policies: Polic
     views = {"apply": (upright,), "ignore": (stored,), "fail": (stored, upright)}
     # Boxes in pixels were divided by what is recorded, so that must be the view that they are taken for; those of
     # records were fractions from the start.
-    exif = policies.exif if source.file == picture.key else "fail"
+    exif = policies.exif if picture.boxes and source.file == picture.key else "fail"
     if picture.size not in (None, *views[exif]):
         recorded, true = (" x ".join(map(str, size)) for size in (picture.size or (), views[exif][0]))
-        yield _OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}")
+        view = {"apply": " upright", "ignore": " as stored"}.get(exif, "") if stored != upright else ""
+        yield _OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}{view}")
     for warning in info.warnings:
         yield _ODD.at(place(picture.key), warning)
 
