@@ -53,7 +53,8 @@ def odd_key(data: Data) -> Iterator[Finding]:
 def repeated_key(data: Data) -> Iterator[Finding]:
     """JSON readers keep the last of two equal keys and drop the other with all its boxes, without a word.
 
-    Merge the two by hand, or export the dataset again.
+    Merge the two by hand, or export the dataset again. So it is with ids, files of annotations and names of
+    pictures of which two are for the same thing.
     """
     yield from data.found.get("ANN006", ())
 

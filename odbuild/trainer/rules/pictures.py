@@ -92,7 +92,8 @@ def other_size(data: Data) -> Iterator[Finding]:
     """The annotations record a width and height that the picture does not have, upright or as stored.
 
     Either the picture was resized or replaced after its boxes were drawn, or the numbers are swapped; boxes in
-    pixels are scaled by the wrong size.
+    pixels are scaled by the wrong size. Where `--exif` says which view they were drawn on, the size must be that
+    of this view; one that is not recorded is read from the file, and is that of the picture as stored.
     """
     yield from data.found.get("IMG104", ())
     for picture, look in _usable(data):
