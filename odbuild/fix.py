@@ -288,15 +288,14 @@ def _made(work: _Work, origin: Picture, seen: Look) -> tuple[Way, str, ImageInfo
     where = place(origin.key)
     if info is None:
         return _transcoded(work, origin, seen)
-    stored = info.width, info.height
     if info.orientation == 1 or exif is None:
-        return "copied", info.format, info, stored
+        return "copied", info.format, info, info.stored
     told = f"orientation {info.orientation}"
     if exif == "ignore":
         work.book("corrected", "picture", where, "IMG103", told)
-        return "untagged", info.format, info, stored
+        return "untagged", info.format, info, info.stored
     work.book("turned", "picture", where, "IMG103", told)
-    return "encoded", info.format, info, stored[::-1] if info.orientation >= images.FIRST_SIDEWAYS else stored
+    return "encoded", info.format, info, info.upright
 
 
 def _transcoded(work: _Work, origin: Picture, seen: Look) -> tuple[Way, str, ImageInfo, tuple[int, int]]:
@@ -326,14 +325,13 @@ def _size(work: _Work, origin: Picture, way: Way, info: ImageInfo, new: tuple[in
     Raises:
         ImageError: The boxes were divided by a size of other proportions, so nobody knows where they lie.
     """
-    stored, recorded = (info.width, info.height), origin.size
-    upright = stored if info.orientation < images.FIRST_SIDEWAYS else stored[::-1]
+    recorded = origin.size
     # As long as nobody said which view it is, the recorded one is the only hint; boxes in records are fractions.
     either = way == "copied" or origin.span is not None
-    if recorded is None or recorded in ((stored, upright) if either else (new,)):
+    if recorded is None or recorded in ((info.stored, info.upright) if either else (new,)):
         return recorded if recorded and way == "copied" else new
     code = "IMG104" if origin.span is None else "REC506"
-    seen = "{} x {}, is {} x {}".format(*recorded, *stored)
+    seen = "{} x {}, is {} x {}".format(*recorded, *info.stored)
     if not _in_proportion(recorded, new) or not all(map(_inside, origin.boxes)):
         raise ImageError(code, f"recorded {seen}", "find out which picture the boxes were drawn on")
     work.book("corrected", "picture", place(origin.key), code, f"recorded {seen}")

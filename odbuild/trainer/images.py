@@ -80,6 +80,16 @@ class ImageInfo(NamedTuple):
     channels: int = 3
     warnings: tuple[str, ...] = ()
 
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Width and height as stored."""
+        return self.width, self.height
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height once the orientation is applied."""
+        return (self.height, self.width) if self.orientation >= FIRST_SIDEWAYS else self.stored
+
 
 class Prepared(NamedTuple):
     """A picture ready to be written.
@@ -108,7 +118,7 @@ def inspect(data: Data, *, check: Check) -> ImageInfo:
     Raises:
         ImageError: it is neither JPEG nor PNG, or the check failed.
     """
-    return _inspected(data, sniff(data), check)[0]
+    return inspect_and_keep(data, check=check)[0]
 
 
 def inspect_and_keep(data: Data, *, check: Check) -> tuple[ImageInfo, Gray | None]:

@@ -208,15 +208,13 @@ def dropped(what: Literal["picture", "box"], where: str, code: str, value: str) 
 def _oddities(picture: Picture, source: Source, info: ImageInfo, policies: Policies) -> Iterator[Finding]:
     if info.orientation != 1 and policies.exif == "fail" and picture.boxes:
         yield TURNED_VIEW.at(place(picture.key), f"orientation {info.orientation}")
-    stored = info.width, info.height
-    upright = stored[::-1] if info.orientation >= images.FIRST_SIDEWAYS else stored
-    views = {"apply": (upright,), "ignore": (stored,), "fail": (stored, upright)}
+    views = {"apply": (info.upright,), "ignore": (info.stored,), "fail": (info.stored, info.upright)}
     # Boxes in pixels were divided by what is recorded, so that must be the view that they are taken for; those of
     # records were fractions from the start.
     exif = policies.exif if picture.boxes and source.file == picture.key else "fail"
     if picture.size not in (None, *views[exif]):
         recorded, true = (" x ".join(map(str, size)) for size in (picture.size or (), views[exif][0]))
-        view = {"apply": " upright", "ignore": " as stored"}.get(exif, "") if stored != upright else ""
+        view = {"apply": " upright", "ignore": " as stored"}.get(exif, "") if info.stored != info.upright else ""
         yield _OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}{view}")
     for warning in info.warnings:
         yield _ODD.at(place(picture.key), warning)
@@ -225,8 +223,7 @@ def _oddities(picture: Picture, source: Source, info: ImageInfo, policies: Polic
 def _upright(prepared: images.Prepared) -> tuple[int, int]:
     """Return width and height of the picture in the view that its boxes are fractions of, not yet shrunk."""
     source = prepared.source
-    turned = "turned" in prepared.changes and source.orientation >= images.FIRST_SIDEWAYS
-    return (source.height, source.width) if turned else (source.width, source.height)
+    return source.upright if "turned" in prepared.changes else source.stored
 
 
 def _by(info: ImageInfo) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from ..alike import near
 from ..findings import Finding, Rule, place, quote
-from ..images import FIRST_SIDEWAYS
 from ..looks import Look
 from ..shard import TURNED_VIEW
 from .catalogue import rule
@@ -99,10 +98,8 @@ def other_size(data: Data) -> Iterator[Finding]:
     for picture, look in _usable(data):
         if picture.size is None or picture.file or look.info is None:
             continue
-        stored = look.info.width, look.info.height
-        upright = stored[::-1] if look.info.orientation >= FIRST_SIDEWAYS else stored
-        if picture.size not in (stored, upright):
-            wrong, true = (f"{width} x {height}" for width, height in (picture.size, stored))
+        if picture.size not in (look.info.stored, look.info.upright):
+            wrong, true = (f"{width} x {height}" for width, height in (picture.size, look.info.stored))
             yield _OTHER_SIZE.at(place(picture.key), f"recorded {wrong}, is {true}")
 
 
