@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import OdbuildError
-from .trainer.records import masked_crc
+from .trainer.crc import masked_crc
 
 FOOTER = 48
 MAGIC = 0xDB4775248B80FB57

@@ -6,7 +6,7 @@ from odbuild import zoo
 from odbuild.rules import weights
 from odbuild.rules.weights import Weights
 from odbuild.tensors import Tensor
-from odbuild.trainer.records import masked_crc
+from odbuild.trainer.crc import masked_crc
 
 VARIABLES = zoo.find("ssd_mobilenet_v1")
 OBJECTS = zoo.find("ssd_mobilenet_v2_320x320")

@@ -20,7 +20,7 @@ from odbuild import archive, bundle, zoo
 from odbuild.archive import Entry
 from odbuild.rules.trainer_zip import GPS, MANIFEST, START
 from odbuild.rules.weights import OBJECT_GRAPH
-from odbuild.trainer.records import masked_crc
+from odbuild.trainer.crc import masked_crc
 
 from . import pictures
 from .protowire import varint

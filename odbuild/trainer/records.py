@@ -11,8 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO, Self
 
-import crc32c
-
+from .crc import masked_crc
 from .errors import OdbuildError
 from .jpeg import Data
 
@@ -24,9 +23,6 @@ SLACK = 4096
 
 BLOCKS = 4
 """Blocks that go round: one is filled, one written, one hashed, and one lies ready."""
-
-_MASK_DELTA = 0xA282EAD8
-"""The constant that TFRecord adds to a rotated CRC, so that a CRC over stored CRCs stays useful."""
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
@@ -243,10 +239,7 @@ def pattern(shards: tuple[Shard, ...]) -> str:
 def frame(pieces: Sequence[Data]) -> list[Data]:
     """Return header, pieces and footer of a record as they stand in the file."""
     length = _LENGTH.pack(sum(map(len, pieces)))
-    crc = 0
-    for piece in pieces:
-        crc = crc32c.crc32c(piece, crc)
-    return [length + _CRC.pack(masked_crc(length)), *pieces, _CRC.pack(_masked(crc))]
+    return [length + _CRC.pack(masked_crc(length)), *pieces, _CRC.pack(masked_crc(*pieces))]
 
 
 def read(path: Path) -> Iterator[bytes]:
@@ -304,12 +297,3 @@ def _record(file: BinaryIO, left: int, where: str) -> bytes:
     if len(footer) < _CRC.size or _CRC.unpack(footer)[0] != masked_crc(record):
         raise OdbuildError(f"{where}: the checksum of the record is wrong, the file is damaged. Convert again.")
     return record
-
-
-def masked_crc(data: bytes | memoryview) -> int:
-    """Return the CRC-32C of the data, rotated and shifted as TensorFlow stores it."""
-    return _masked(crc32c.crc32c(data))
-
-
-def _masked(crc: int) -> int:
-    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF

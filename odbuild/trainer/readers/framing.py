@@ -5,11 +5,10 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import crc32c
+from ..crc import masked_crc
 
 _HEADER = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
-_MASK_DELTA = 0xA282EAD8
 
 _GZIP = b"\x1f\x8b"
 
@@ -50,7 +49,7 @@ def scan(path: Path) -> Iterator[tuple[int, memoryview, str]]:
             view = memoryview(buffer)[: length + _CRC.size]
             read = file.readinto(view)
             at += _HEADER.size
-            whole = read == len(view) and _CRC.unpack_from(view, length)[0] == _masked(view[:length])
+            whole = read == len(view) and _CRC.unpack_from(view, length)[0] == masked_crc(view[:length])
             yield at, view[:length], "" if whole else "the checksum of its bytes is wrong"
             at += length + _CRC.size
 
@@ -71,9 +70,4 @@ def _problem(header: bytes, length: int, left: int, *, first: bool) -> str:
 
 
 def _sound(header: bytes) -> bool:
-    return bool(_HEADER.unpack(header)[1] == _masked(header[:8]))
-
-
-def _masked(data: bytes | memoryview) -> int:
-    crc = crc32c.crc32c(data)
-    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+    return bool(_HEADER.unpack(header)[1] == masked_crc(header[:8]))
