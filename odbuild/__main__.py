@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A service stops a process by SIGTERM: clean up as after Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        arguments = _parser().parse_args(argv)
+        words = list(sys.argv[1:] if argv is None else argv)
+        arguments = _parser(words).parse_args(words)
         code: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except OdbuildError as error:
@@ -213,7 +214,8 @@ def _request(arguments: argparse.Namespace, model: str, out: Path) -> Any:
     return Request(model=model, out=out, **given)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return what parses the words; of the commands only the one that they name, if any, as each takes a while."""
     # What is not given is left out, so that the defaults stand in one place: the recipe's request.
     parser = argparse.ArgumentParser(
         prog="odbuild",
@@ -222,12 +224,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"odbuild {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_bundle(commands)
-    _add_rehearse(commands)
-    _add_models(commands)
-    _add_validate(commands)
-    _add_rules(commands)
-    _add_convert(commands)
+    every = {
+        "bundle": _add_bundle,
+        "rehearse": _add_rehearse,
+        "models": _add_models,
+        "validate": _add_validate,
+        "rules": _add_rules,
+        "convert": _add_convert,
+    }
+    named = every.get(words[0]) if words else None
+    for add in [named] if named else every.values():
+        add(commands)
     return parser
 
 

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from . import index, pool, shard
-from .alike import look_at_all
 from .errors import OdbuildError, UsageError
 from .findings import Change, Finding, Rule, count, errors, render
 from .index import KEYS, LABEL_MAP, LEDGER, SIDES, Converted, Side, Sizes, SmallestBox
@@ -84,6 +83,8 @@ def convert(
         run = run or pool.here(processes)
 
         def look(seen: Survey, root: Path) -> list[int | None]:
+            from .alike import look_at_all
+
             with _told(sum(seen.lengths), say) as tell:
                 return look_at_all(seen, str(root), work, run, tell)
 

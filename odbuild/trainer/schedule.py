@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import alike, jobs, shard
+from . import jobs, shard
 from .dataset import in_order
 from .errors import OdbuildError
 from .findings import Change, Finding, Rule, place, quote
@@ -118,7 +118,11 @@ def _sides(
     """Return the places of the pictures of each side."""
     if policies.split == "source":
         return _given(seen, root)
-    near = tuple(alike.near(look(seen, root))) if policies.near_duplicates == "together" else ()
+    near: Sequence[tuple[int, int]] = ()
+    if policies.near_duplicates == "together":
+        from . import alike
+
+        near = tuple(alike.near(look(seen, root)))
     for index, other in {max(pair): min(pair) for pair in near}.items():
         where, like = (seen.pictures[it].key for it in (index, other))
         seen.findings.append(_ALIKE.at(place(where), f"like {quote(like)}"))

@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..dataset import Box, Dataset, Picture
 from ..findings import Finding
-from ..looks import Look
 from ..packed import count_labels
-from ..split import Split
-from . import census
-from .census import Census, Places
+
+if TYPE_CHECKING:
+    from ..looks import Look
+    from ..split import Split
+    from .census import Census, Places
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +67,8 @@ class Data:
     source: Dataset
     dataset: Dataset
     found: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
-    images: Mapping[str, Look] = field(default_factory=dict)
-    split: Split | None = None
+    images: "Mapping[str, Look]" = field(default_factory=dict)
+    split: "Split | None" = None
     given: bool = False
     label_map: Mapping[str, int] | None = None
     model: ModelFacts | None = None
@@ -78,13 +79,17 @@ class Data:
         return count_labels(self.dataset.pictures)
 
     @cached_property
-    def census(self) -> Census:
+    def census(self) -> "Census":
         """Return the pictures without their boxes, and how many boxes of each label there are."""
+        from . import census
+
         return census.count(self.dataset.pictures)
 
     @cached_property
-    def places(self) -> Places:
+    def places(self) -> "Places":
         """Return the boxes that stand out by where they are."""
+        from . import census
+
         return census.find(self.dataset.pictures, self.images)
 
     def boxes(self) -> Iterator[tuple[Picture, Box]]:
