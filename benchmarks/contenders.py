@@ -1,12 +1,10 @@
 """The ways to make records that are compared, each run in a process of its own: contenders.py WAY DATA OUT.
 
-Prints, as JSON, the seconds of its work: from when everything is imported until everything is written.
+Prints, as JSON, the seconds of its work: from when everything is imported until everything is written. Nothing is
+imported here that a way may do without, for its start counts.
 """
 
-import importlib.metadata
-import importlib.util
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +41,8 @@ class Contender:
     @property
     def missing(self) -> list[str]:
         """Return the packages that are not installed."""
+        import importlib.util
+
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
     @property
@@ -50,6 +50,8 @@ class Contender:
         """Return the title, with the version of the first package that it needs."""
         if not self.packages:
             return self.title
+        import importlib.metadata
+
         # TensorFlow's package is called otherwise where it is for the CPU alone.
         distribution = importlib.metadata.packages_distributions()[self.packages[0]][0]
         return f"{self.title}, {self.packages[0]} {importlib.metadata.version(distribution)}"
@@ -57,6 +59,8 @@ class Contender:
 
 def copy(data: Path, out: Path) -> Work:
     """Copy the files by `cp`."""
+    import subprocess
+
     return lambda: subprocess.run(["cp", "-r", data, out], check=True)
 
 
