@@ -50,6 +50,8 @@ def test_where_the_package_is_already_loaded_it_is_taken() -> None:
 
 def test_a_conversion_starts_without_what_takes_long() -> None:
     code = "import sys, odbuild.convert, odbuild.__main__; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "odbuild.trainer.crc" in loaded
     assert not {"crc32c", "importlib.metadata", "numpy", "PIL.Image", "multiprocessing", "tensorflow"} & {*loaded}

@@ -6,6 +6,8 @@ import jpegs
 import pictures
 import pytest
 import simplejpeg
+from hypothesis import given
+from hypothesis import strategies as st
 from jpegs import GOOD, LAYOUTS, ODD
 from PIL import Image
 
@@ -129,3 +131,13 @@ def test_most_damage_that_other_decoders_paint_over_is_found() -> None:
             found += error.code == "IMG101"
     assert silent > 40
     assert found / silent > 100 / 118
+
+
+@given(
+    pieces=st.lists(st.binary(min_size=1, max_size=20) | st.integers(1, 40).map(bytes), min_size=1), draw=st.data()
+)
+def test_zeros_in_a_row_are_found_wherever_they_begin(pieces: list[bytes], draw: st.DataObject) -> None:
+    data = b"".join(pieces)
+    start = draw.draw(st.integers(0, len(data)))
+    end = draw.draw(st.integers(start, len(data)))
+    assert strict._zeroed(memoryview(data), start, end) == (strict._ZEROS in data[start:end])
