@@ -50,6 +50,24 @@ def _spelled(word: str, form: str, keys: list[str]) -> dict[str, str]:
     return {word: {"outer": f"../{word}/images", "inner": f"./images/{word}/"}[form]}
 
 
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        ("images/a.jpg\nimages/a.jpg\n./images/a.jpg\n/data/images/a.jpg\n", None),
+        ("/data/one/images/a.jpg\n/data/two/images/a.jpg\n", "/data/two/images/a.jpg"),
+        ("C:\\one\\images\\a.jpg\nC:\\two\\images\\a.jpg\n", "C:\\two\\images\\a.jpg"),
+    ],
+)
+def test_two_names_in_a_list_that_lead_to_one_picture_are_told(
+    tmp_path: Path, lines: str, named: str | None
+) -> None:
+    data, found = _read(tmp_path, LINE, **{"data.yaml": "train: all.txt\nnames: [cat, dog]\n", "all.txt": lines})
+    assert [picture.key for picture in data.pictures] == ["images/a.jpg"]
+    codes = [(code, where) for code, where, _ in found]
+    assert codes == ([("ANN006", "all.txt:2")] if named else [])
+    assert [change.where for change in data.ledger] == ([findings.place(named)] if named else [])
+
+
 @given(data=st.data(), form=st.sampled_from(["outer", "inner", "list"]), told=st.booleans())
 def test_boxes_are_those_written(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, form: str, *, told: bool

@@ -4,7 +4,6 @@ Edges are pixels, divided by the size as they are, as the tutorials' `generate_t
 """
 
 import csv
-import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -46,12 +45,6 @@ _NO_SIZE = Rule(
     "error",
     "the size of a picture is not in its row and cannot be read from its file",
     "write width and height into the row, or save the picture again",
-)
-_TWO_NAMES = Rule(
-    "ANN006",
-    "error",
-    "two names of different folders lead to one picture, so it is not known whose its boxes are",
-    "put the pictures into the folders that the table names, or correct the names",
 )
 _UNEQUAL = Rule("ANN001", "error", "rows of one picture differ in its width, height or group", "make them equal")
 
@@ -155,8 +148,8 @@ def _rows(reading: Reading, table: _Table, numbers: Iterator[int], spelled: dict
         size = (width, height) if width > 0 and height > 0 else measure(key)
         picture = Picture(key=key, boxes=(), split=split, size=size, group=cells.get("group", ""))
         box = _box(cells, where, number, size)
-        if box is not None and not _may_be_one(before, cells["filename"]):
-            box = _TWO_NAMES.at(where, f"{quote(before)}, {quote(cells['filename'])}")
+        if box is not None and not layout.may_be_one(before, cells["filename"]):
+            box = layout.TWO_NAMES.at(where, f"{quote(before)}, {quote(cells['filename'])}")
         if isinstance(box, Finding):
             lose_box(reading, picture.key, number, box)
         elif box is not None and not usable_label(reading, where, box.label):
@@ -202,19 +195,6 @@ def _find(files: Files, folders: Sequence[str], filename: str) -> str:
     names = (filename, slashed, slashed.rpartition("/")[2])
     keys = (layout.join(folder, name) for name in names for folder in folders)
     return next((key for key in keys if files.exists(key)), "") or layout.missing(files, folders, filename)
-
-
-def _may_be_one(one: str, other: str) -> bool:
-    """Say whether two names may be of one file: one of them is the end of the other."""
-    if one == other:
-        return True
-    short, long = sorted((_parts(name) for name in (one, other)), key=len)
-    return long[len(long) - len(short) :] == short
-
-
-def _parts(name: str) -> list[str]:
-    path = posixpath.normpath(name.replace("\\", "/")).casefold()
-    return [part for part in path.split("/") if part not in ("", "..")]
 
 
 def _measure(reading: Reading, key: str) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """How datasets lie in folders by custom: which words name a side, and where pictures and annotations are."""
 
 import os
+import posixpath
 import re
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -34,6 +35,12 @@ PICTURES = frozenset(
 )
 """Endings of pictures' files, in lower case."""
 
+TWO_NAMES = Rule(
+    "ANN006",
+    "error",
+    "two names of different folders lead to one picture, so it is not known whose its boxes are",
+    "put the pictures into the folders that are named, or correct the names",
+)
 _TWO_SIDES = Rule("SPL402", "error", "a picture is on two sides of the split", "leave it on one")
 _UNNAMED = Rule(
     "ANN003",
@@ -121,6 +128,19 @@ def missing(files: Files, folders: Sequence[str], name: str) -> str:
     keys = [join(folder, name) for folder in folders]
     near = (key for key in keys if (problem := files.problem(key)) and problem.value)
     return next(near, keys[0])
+
+
+def may_be_one(one: str, other: str) -> bool:
+    """Say whether two names, as spelled, may be of one file: one of them is the end of the other."""
+    if one == other:
+        return True
+    short, long = sorted((_parts(name) for name in (one, other)), key=len)
+    return long[len(long) - len(short) :] == short
+
+
+def _parts(name: str) -> list[str]:
+    path = posixpath.normpath(name.replace("\\", "/")).casefold()
+    return [part for part in path.split("/") if part not in ("", "..")]
 
 
 def one_side(reading: Reading, key: str, sides: Collection[SplitName]) -> SplitName:

@@ -121,14 +121,16 @@ class _Yolo:
         config: what the data set says of itself.
         sides: each picture's, in which it is named.
         labels: files of labels met by walking folders.
-        unnamed: pictures left out as nothing names them.
+        named: the first line of a list that names each picture.
+        lost: pictures that are booked as left out already.
     """
 
     reading: Reading
     config: _Config
     sides: dict[str, set[SplitName]] = field(default_factory=dict)
     labels: set[str] = field(default_factory=set)
-    unnamed: int = 0
+    named: dict[str, str] = field(default_factory=dict)
+    lost: int = 0
 
 
 def recognise(files: Files) -> bool:
@@ -155,7 +157,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     pictures = (picture for key, labels in pairs.items() for picture in _picture(yolo, key, labels))
     packed = pack(pictures)
     names = [name for _, name in sorted(yolo.config.names.items())]
-    return finish(reading, "yolo", names, packed, len(pairs) + yolo.unnamed)
+    return finish(reading, "yolo", names, packed, len(pairs) + yolo.lost)
 
 
 def _pair_orphans(reading: Reading, pairs: dict[str, str | None], orphans: Iterable[str]) -> None:
@@ -366,7 +368,7 @@ def _book_unnamed(yolo: _Yolo) -> None:
     found = {key for folder in _customary(reading.files) for key in layout.walk(reading, folder)}
     for key in sorted(key for key in found if layout.is_picture(key) and key not in yolo.sides):
         lose_picture(reading, key, _UNNAMED.at(place(key)), (), "not named by the config")
-        yolo.unnamed += 1
+        yolo.lost += 1
 
 
 def _customary(files: Files) -> list[str]:
@@ -397,9 +399,22 @@ def _add_list(yolo: _Yolo, file: str, side: SplitName) -> None:
         return
     reading.sources.append(file)
     lines = plain.text(reading.root / file).replace("\r\n", "\n").split("\n")
-    for line in filter(str.strip, lines):
-        key = _resolve(reading.files, line, file.rpartition("/")[0])
-        yolo.sides.setdefault(line if key is None else key, set()).add(side)
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            _add_line(yolo, line, file, number, side)
+
+
+def _add_line(yolo: _Yolo, line: str, file: str, number: int, side: SplitName) -> None:
+    key = _resolve(yolo.reading.files, line, file.rpartition("/")[0])
+    if key is None:
+        key = line
+    first = yolo.named.setdefault(key, line)
+    if layout.may_be_one(first, line):
+        yolo.sides.setdefault(key, set()).add(side)
+        return
+    problem = layout.TWO_NAMES.at(spot(file, number), f"{quote(first)}, {quote(line)}")
+    lose_picture(yolo.reading, line, problem, (), "the name of another picture")
+    yolo.lost += 1
 
 
 def _across(key: str) -> str:
