@@ -61,6 +61,8 @@ class Options:
         jobs: Processes that look at pictures, or None for as many as there are processors.
         export: What the model is to be exported to, or None.
         offline: Take upstream from the cache alone, ask no network.
+        upright: Whether boxes in pixels of pictures whose size is not recorded are of the view that their Exif
+            orientation gives, not of the one that is stored.
 
     Raises:
         UsageError: A code or word is unknown.
@@ -77,6 +79,7 @@ class Options:
     jobs: int | None = None
     export: config.Target | None = None
     offline: bool = False
+    upright: bool = False
 
     def __post_init__(self) -> None:
         for code in (*self.select, *self.ignore):
@@ -350,7 +353,7 @@ def _wanted_model(surroundings: _Surroundings) -> Iterator[Subject]:
 
 def _open_data(path: Path, surroundings: _Surroundings) -> Mapping[Kind, object]:
     options = surroundings.options
-    source, found = readers.read(_folder(path), options.format)
+    source, found = readers.read(_folder(path), options.format, upright=options.upright)
     dataset, odd = mend(source, "fail")
     looks = look_all(source, options.check, near=options.near_duplicates, jobs=options.jobs)
     sides, given = _sides(dataset, looks)

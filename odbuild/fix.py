@@ -157,7 +157,7 @@ def fix(request: Request, say: Say) -> Report:
     root, own = readers.locate(folder, request.options.format)
     name = request.to or FORMATS.get(own, own)
     writers.check_target(request.out, root, name)
-    subject = open_all([request.dataset], request.options)[0]
+    subject = open_all([request.dataset], replace(request.options, upright=request.exif == "apply"))[0]
     if subject.data is None:
         return Report(subjects=(subject,), rules_run=())
     work = _Work(request=request, data=subject.data)

@@ -278,7 +278,7 @@ def test_a_picture_of_another_size_than_recorded_is_an_error(tmp_path: Path) -> 
     [
         ("apply", [32, 48], ""),
         ("apply", [48, 32], "recorded 48 x 32, is 32 x 48 upright"),
-        ("apply", None, "recorded 48 x 32, is 32 x 48 upright"),
+        ("apply", None, ""),
         ("ignore", [48, 32], ""),
         ("ignore", None, ""),
         ("ignore", [32, 48], "recorded 32 x 48, is 48 x 32 as stored"),

@@ -125,9 +125,9 @@ def test_what_breaks_a_rule_is_mended_or_told_with_a_reason(code: str, tmp_path:
     assert code in left | {line["code"] for line in lines} | ELSEWHERE
 
 
-@pytest.mark.parametrize(("recorded", "kept"), [([32, 48], 2), ([48, 32], 1)])
-def test_boxes_in_pixels_are_not_turned_into_others(tmp_path: Path, recorded: list[int], kept: int) -> None:
-    size = dict(zip(("width", "height"), recorded, strict=True))
+@pytest.mark.parametrize(("recorded", "kept"), [([32, 48], 2), (None, 2), ([48, 32], 1)])
+def test_boxes_in_pixels_are_not_turned_into_others(tmp_path: Path, recorded: list[int] | None, kept: int) -> None:
+    size = dict(zip(("width", "height"), recorded, strict=True)) if recorded else {}
     document = {
         "images": [
             {"id": 0, "file_name": "0.jpg", **size},
@@ -143,6 +143,9 @@ def test_boxes_in_pixels_are_not_turned_into_others(tmp_path: Path, recorded: li
     report, lines = fixed(tmp_path / "in", tmp_path / "out", exif="apply")
     copy, _ = readers.read(tmp_path / "out")
     assert len(copy.pictures) == kept
+    if kept == 2:
+        (box,) = copy.pictures[0].boxes
+        assert (box.xmin * 32, box.ymax * 48) == pytest.approx((8, 24))
     assert ("IMG104" in {line["code"] for line in lines} | {it.code for it in report.findings}) == (kept == 1)
 
 

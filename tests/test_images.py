@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from odbuild.trainer import images
+from odbuild.trainer import exif, images
 from odbuild.trainer.images import Check, ImageError, ImageInfo, prepare
 from odbuild.trainer.jpeg import Data
+from odbuild.trainer.readers.sizes import size_of
 
 GOOD = {
     **jpegs.GOOD,
@@ -168,7 +169,17 @@ def test_orientations_are_read_and_applied(orientation: int) -> None:
     assert upright.getexif() == {}
     assert turned.changes == ("turned",)
     assert turned.info == ImageInfo(format="jpeg", width=upright.width, height=upright.height)
-    assert (upright.width > upright.height) == (orientation < images.FIRST_SIDEWAYS)
+    assert (upright.width > upright.height) == (orientation < exif.FIRST_SIDEWAYS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_size_is_measured_in_the_view_that_the_picture_gets(tmp_path: Path, kind: str, orientation: int) -> None:
+    data = pictures.encoded(pictures.drawing(), kind, exif=pictures.exif(orientation))
+    path = pictures.write(tmp_path, "a", data)
+    for turn in (False, True):
+        info = _prepare(data, turn=turn).info
+        assert size_of(path, upright=turn) == size_of(io.BytesIO(data), upright=turn) == info.stored
 
 
 def _marked_corner(picture: Image.Image) -> tuple[int, int]:

@@ -6,6 +6,9 @@ from contextlib import suppress
 ORIENTATION_TAG = 0x0112
 """Exif tag 274; values 2 to 8 turn or mirror the picture when it is shown."""
 
+FIRST_SIDEWAYS = 5
+"""Orientations from this one on swap width and height."""
+
 
 def orientation(tiff: memoryview) -> int:
     """Return the orientation in a block of Exif, 1 to 8; 1 for a block that is broken, which no decoder minds.

@@ -36,9 +36,6 @@ before."""
 FOREIGN = {"gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF"}
 """Formats that are read only to be re-encoded; everything else the imaging library knows stays shut."""
 
-FIRST_SIDEWAYS = 5
-"""Orientations from this one on swap width and height."""
-
 _TURNS = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -88,7 +85,7 @@ class ImageInfo(NamedTuple):
     @property
     def upright(self) -> tuple[int, int]:
         """Width and height once the orientation is applied."""
-        return (self.height, self.width) if self.orientation >= FIRST_SIDEWAYS else self.stored
+        return (self.height, self.width) if self.orientation >= exif.FIRST_SIDEWAYS else self.stored
 
 
 class Prepared(NamedTuple):

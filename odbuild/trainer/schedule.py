@@ -85,7 +85,7 @@ def schedule(
     Raises:
         OdbuildError: the dataset cannot be read at all, or lacks the sides that are asked for.
     """
-    dataset, findings = read(folder, named)
+    dataset, findings = read(folder, named, upright=policies.exif == "apply")
     dataset, odd = mend(dataset, policies.boxes)
     findings += [*odd, *label_rules.check(dataset)]
     ledger = list(dataset.ledger)

@@ -24,17 +24,23 @@ READERS: dict[str, ModuleType] = {
 """Readers by the name that `--format` takes, in the order in which they are asked."""
 
 
-def read(folder: Path, named: str | None = None) -> tuple[Dataset, list[Finding]]:
+def read(folder: Path, named: str | None = None, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """Read a dataset folder, or the only one in it, in the named or the recognised format.
 
     Boxes stand in the dataset as the source has them, not yet mended.
+
+    Args:
+        folder: holds the dataset, itself or one level down.
+        named: the format; recognised where it is None.
+        upright: boxes in pixels of pictures whose size is not recorded are of the view that their Exif orientation
+            gives, not of the one that is stored.
 
     Raises:
         OdbuildError: there is no dataset, more than one, or it cannot be read at all.
         UsageError: no format has that name.
     """
     root, name = locate(folder, named)
-    dataset, findings = READERS[name].read(root)
+    dataset, findings = READERS[name].read(root, upright=upright)
     return dataset, findings
 
 

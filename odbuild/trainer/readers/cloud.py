@@ -60,7 +60,7 @@ def recognise(files: Files) -> bool:
     return (files.root / NAME).is_file() and not _OTHER.search(strict.ends(files.root / NAME))
 
 
-def read(root: Path) -> tuple[Dataset, list[Finding]]:
+def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """Read the annotations of a folder and look for each picture's file.
 
     Only keys of the annotations are ever opened, never what else lies in the folder, which may be a bucket full
@@ -69,7 +69,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: the file cannot be read as Cloud Annotations v1 at all.
     """
-    reading = begin(Files(root))
+    reading = begin(Files(root), upright=upright)
     require_inside(reading, NAME)
     reading.sources.append(NAME)
     head = _Head()

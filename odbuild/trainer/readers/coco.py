@@ -30,7 +30,7 @@ from .reading import (
     require_inside,
     usable_file,
 )
-from .sizes import size_of
+from .sizes import measured
 from .strict import kind, shown
 
 NAME = "_annotations.coco.json"
@@ -160,13 +160,13 @@ def recognise(files: Files) -> bool:
     return bool(_sources(files.root)[0])
 
 
-def read(root: Path) -> tuple[Dataset, list[Finding]]:
+def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """Read the annotations below a folder and look for each picture's file.
 
     Raises:
         OdbuildError: a file cannot be read as COCO JSON at all.
     """
-    reading = begin(Files(root))
+    reading = begin(Files(root), upright=upright)
     sources, others = _sources(root)
     if not sources:
         raise OdbuildError(f"{root} holds no COCO JSON: no file of JSON with {_LISTS}.")
@@ -225,7 +225,7 @@ def _pictures(reading: Reading, classes: _Classes, source: str) -> Iterator[Pict
         key = _key(reading, places, name)
         size = file.sizes[number]
         if size is None and first < last and reading.files.has(key):
-            size = size_of(reading.root / key)
+            size = measured(reading, key)
         boxes = tuple(_boxes(reading, file, key, rows[first:last], size))
         if usable_file(reading, key, boxes):
             picture = Picture(key=key, boxes=boxes, split=split, size=size)

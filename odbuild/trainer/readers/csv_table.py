@@ -19,7 +19,7 @@ from . import layout, plain
 from .files import Files
 from .plain import spot
 from .reading import Reading, begin, book_box, finish, lose_box, note_background, usable_file, usable_label
-from .sizes import size_of
+from .sizes import measured
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 COLUMNS = ("filename", "class", *_EDGES)
@@ -69,13 +69,13 @@ def recognise(files: Files) -> bool:
     return any(True for _ in _tables(files))
 
 
-def read(root: Path) -> tuple[Dataset, list[Finding]]:
+def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """Read all tables that lie where they lie by custom, and look for the pictures that they name.
 
     Raises:
         OdbuildError: a table cannot be read.
     """
-    reading = begin(Files(root))
+    reading = begin(Files(root), upright=upright)
     reading.findings += filter(None, map(reading.files.problem, _keys(reading.files)))
     numbers = count()
     spelled: dict[str, str] = {}
@@ -199,7 +199,7 @@ def _find(files: Files, folders: Sequence[str], filename: str) -> str:
 
 def _measure(reading: Reading, key: str) -> tuple[int, int] | None:
     """Return the size in a picture's header, in pixels; any for one without a file, as its boxes are dropped."""
-    return size_of(reading.root / key) if reading.files.problem(key) is None else (1, 1)
+    return measured(reading, key) if reading.files.problem(key) is None else (1, 1)
 
 
 def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int] | None) -> Box | Finding | None:

@@ -60,13 +60,13 @@ def recognise(files: Files) -> bool:
     return (files.root / NAME).is_file() and bool(_VERSION.search(strict.ends(files.root / NAME)))
 
 
-def read(root: Path) -> tuple[Dataset, list[Finding]]:
+def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """Read the annotations of a folder and look for each picture's file.
 
     Raises:
         OdbuildError: the file cannot be read as Cloud Annotations v2 at all.
     """
-    reading = begin(Files(root))
+    reading = begin(Files(root), upright=upright)
     require_inside(reading, NAME)
     reading.sources.append(NAME)
     project = _project(root / NAME)

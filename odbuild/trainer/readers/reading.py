@@ -47,6 +47,7 @@ class Reading:
         ledger: what was dropped.
         drawn: boxes of the source, kept or dropped.
         labels: classes that were found usable.
+        upright: whether a size that is not recorded is measured as the picture is shown, not as it is stored.
     """
 
     root: Path
@@ -56,6 +57,7 @@ class Reading:
     ledger: list[Change] = field(default_factory=list)
     drawn: int = 0
     labels: set[str] = field(default_factory=set)
+    upright: bool = False
 
     def knows(self, label: object) -> TypeGuard[str]:
         """Say whether the value can be a class."""
@@ -69,9 +71,9 @@ class Reading:
         return True
 
 
-def begin(files: Files) -> Reading:
+def begin(files: Files, *, upright: bool = False) -> Reading:
     """Return a fresh reading of a folder."""
-    return Reading(root=files.root, files=files)
+    return Reading(root=files.root, files=files, upright=upright)
 
 
 def require_inside(reading: Reading, name: str) -> None:

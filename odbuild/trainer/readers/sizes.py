@@ -4,13 +4,24 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+from .. import exif
+from .reading import Reading
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
 
-def size_of(file: Path | IO[bytes]) -> tuple[int, int] | None:
-    """Return width and height in pixels as stored; None where the file does not tell.
+def measured(reading: Reading, key: str) -> tuple[int, int] | None:
+    """Return width and height of a picture's file, in pixels of the view that a reading takes its boxes for."""
+    return size_of(reading.root / key, upright=reading.upright)
+
+
+def size_of(file: Path | IO[bytes], *, upright: bool = False) -> tuple[int, int] | None:
+    """Return width and height in pixels as stored, or as shown; None where the file does not tell.
 
     It is not decoded here: a picture that is damaged further on is found when it is checked.
     """
@@ -20,8 +31,14 @@ def size_of(file: Path | IO[bytes]) -> tuple[int, int] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=_FORMATS) as picture:
-                return picture.size
+                turned = upright and picture.format != "TIFF" and _is_sideways(picture)
+                return picture.size[::-1] if turned else picture.size
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError):
         return None
     except Image.DecompressionBombError:
         return None
+
+
+def _is_sideways(picture: "Image.Image") -> bool:
+    block: bytes = picture.info.get("exif", b"")
+    return exif.orientation(memoryview(block.removeprefix(b"Exif\0\0"))) >= exif.FIRST_SIDEWAYS

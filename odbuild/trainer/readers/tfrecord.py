@@ -114,13 +114,13 @@ def recognise(files: Files) -> bool:
     )
 
 
-def read(root: Path) -> tuple[Dataset, list[Finding]]:
+def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """Read all shards that lie where they lie by custom; every checksum is checked and no picture is decoded.
 
     Raises:
         OdbuildError: a label map cannot be read, two contradict each other, or a file is a link out of the folder.
     """
-    reading = begin(Files(root))
+    reading = begin(Files(root), upright=upright)
     shards = sorted(_shards(reading.files))
     for shard in shards:
         require_inside(reading, shard)

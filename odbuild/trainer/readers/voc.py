@@ -28,7 +28,7 @@ from .reading import (
     note_background,
     usable_label,
 )
-from .sizes import size_of
+from .sizes import measured
 
 HOLDS = "XML files of Pascal VOC, in Annotations or beside the pictures"
 """What a folder of this format holds, for messages."""
@@ -90,7 +90,7 @@ def recognise(files: Files) -> bool:
     return any(_is_voc(files.root / key) for key in firsts if key)
 
 
-def read(root: Path) -> tuple[Dataset, list[Finding]]:
+def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """Read all XML files that lie where they lie by custom, and look for the picture of each.
 
     The picture of an annotation is the one that has its name, and only where there is none the one that its
@@ -99,7 +99,7 @@ def read(root: Path) -> tuple[Dataset, list[Finding]]:
     Raises:
         OdbuildError: a file may not be read.
     """
-    reading = begin(Files(root))
+    reading = begin(Files(root), upright=upright)
     keys = sorted({key for home in layout.homes(reading.files) for key in _xmls(reading, home)})
     voc = _Voc(reading=reading, lists=_lists(reading))
     pictures = pack(picture for key in keys for picture in _picture(voc, key))
@@ -170,7 +170,7 @@ def _picture(voc: _Voc, key: str) -> Iterator[Picture]:
     recorded = _recorded(tree)
     problem = _TWICE.at(quote(key), quote(found)) if found in voc.claimed else reading.files.problem(found)
     voc.claimed.add(found)
-    size = recorded or (size_of(reading.root / found) if problem is None else None)
+    size = recorded or (measured(reading, found) if problem is None else None)
     if size is None and problem is None:
         problem = _NO_SIZE.at(quote(key), quote(found))
     boxes = tuple(_boxes(reading, key, found, tree, size or (1, 1)))

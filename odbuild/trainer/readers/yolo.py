@@ -141,13 +141,13 @@ def recognise(files: Files) -> bool:
     return named and any(_is_labels(files.root / key) for key in _samples(files) if files.problem(key) is None)
 
 
-def read(root: Path) -> tuple[Dataset, list[Finding]]:
+def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """Read the config, the pictures that it names or that lie by custom, and the labels of each.
 
     Raises:
         OdbuildError: nothing names the classes, or nothing of what the config names is there.
     """
-    reading = begin(Files(root))
+    reading = begin(Files(root), upright=upright)
     yolo = _Yolo(reading=reading, config=_config(reading))
     reading.sources.append(yolo.config.file)
     _find_pictures(yolo)

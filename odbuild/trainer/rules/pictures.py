@@ -92,7 +92,7 @@ def other_size(data: Data) -> Iterator[Finding]:
 
     Either the picture was resized or replaced after its boxes were drawn, or the numbers are swapped; boxes in
     pixels are scaled by the wrong size. Where `--exif` says which view they were drawn on, the size must be that
-    of this view; one that is not recorded is read from the file, and is that of the picture as stored.
+    of this view; one that is not recorded is read from the file, in that view.
     """
     yield from data.found.get("IMG104", ())
     for picture, look in _usable(data):
