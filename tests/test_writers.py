@@ -47,6 +47,7 @@ def test_what_was_written_is_read_but_for_the_words_that_the_format_lacks(
     silent = frozenset(WORDS) - WRITERS[name].SAYS
     assert rounded(back.pictures) == rounded(_silent(it, silent) for it in source.pictures)
     assert set(all_labels(back)) == set(all_labels(source))
+    assert WRITERS[name].annotations(back) == WRITERS[name].annotations(source)
     assert not [it for it in found if it.severity == "error"]
     for picture in source.pictures:
         assert (root / "out" / WRITERS[name].image_path(picture)).read_bytes() == source.path(picture).read_bytes()

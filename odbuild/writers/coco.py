@@ -14,6 +14,9 @@ from odbuild.trainer.readers.sizes import size_of
 SAYS = frozenset({"split", "crowd"})
 """A file for each side, and `iscrowd`."""
 
+DIGITS = 14
+"""Of the 15 digits that a number surely holds, those that survive being divided and multiplied by a side."""
+
 _FILES: Mapping[SplitName, str] = {
     "": "instances.json",
     "train": "instances_train.json",
@@ -47,14 +50,15 @@ def _document(dataset: Dataset, pictures: Sequence[Picture], ids: Mapping[str, i
         width, height = _size(dataset, picture)
         images.append({"id": number, "file_name": picture.key, "width": width, "height": height})
         for box in picture.boxes:
-            sides = (box.xmax - box.xmin) * width, (box.ymax - box.ymin) * height
+            left, across = _pixels(box.xmin, box.xmax, width)
+            top, down = _pixels(box.ymin, box.ymax, height)
             boxes.append(
                 {
                     "id": len(boxes) + 1,
                     "image_id": number,
                     "category_id": ids[box.label],
-                    "bbox": [box.xmin * width, box.ymin * height, *sides],
-                    "area": sides[0] * sides[1],
+                    "bbox": [left, top, across, down],
+                    "area": across * down,
                     "iscrowd": int(box.crowd),
                     "segmentation": [],
                 }
@@ -68,6 +72,19 @@ def _document(dataset: Dataset, pictures: Sequence[Picture], ids: Mapping[str, i
         "annotations": boxes,
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _pixels(low: float, high: float, side: int) -> tuple[float, float]:
+    """Return start and length in pixels, without the last digits, which would change whenever they are read.
+
+    Args:
+        low: start as a fraction of the side.
+        high: end as a fraction of the side.
+        side: of the picture in pixels.
+    """
+    digits = DIGITS - len(str(side))
+    start = round(low * side, digits)
+    return start, round(round(high * side, digits) - start, digits)
 
 
 def _size(dataset: Dataset, picture: Picture) -> tuple[int, int]:

@@ -16,6 +16,9 @@ from odbuild.trainer.readers.yolo import SIDES, labels_path
 SAYS = frozenset({"split"})
 """A picture on no side stands in the list `unsplit`, which is not of Ultralytics and which it passes over."""
 
+DIGITS = 14
+"""Decimals of a fraction that survive being taken apart into centre and length and put together again."""
+
 _WORDS = {side: next(word for word, meant in SIDES.items() if meant == side) for side in SIDES.values()}
 """The first word for each side."""
 
@@ -61,9 +64,14 @@ def _labels(dataset: Dataset, numbers: Mapping[str, int]) -> dict[str, bytes]:
 
 
 def _line(number: int, box: Box) -> str:
-    """Return class, centre, width and height, with all digits that tell the numbers from their neighbours."""
-    x, y = (box.xmin + box.xmax) / 2, (box.ymin + box.ymax) / 2
-    return f"{number} {x!r} {y!r} {box.xmax - box.xmin!r} {box.ymax - box.ymin!r}\n"
+    (x, width), (y, height) = _span(box.xmin, box.xmax), _span(box.ymin, box.ymax)
+    return f"{number} {x!r} {y!r} {width!r} {height!r}\n"
+
+
+def _span(low: float, high: float) -> tuple[float, float]:
+    """Return centre and length, without the last digits, which would change whenever they are read."""
+    low, high = round(low, DIGITS), round(high, DIGITS)
+    return round((low + high) / 2, DIGITS + 1), round(high - low, DIGITS)
 
 
 def _free(name: str, taken: Mapping[str, bytes]) -> str:
