@@ -161,7 +161,7 @@ def fix(request: Request, say: Say) -> Report:
     if subject.data is None:
         return Report(subjects=(subject,), rules_run=())
     work = _Work(request=request, data=subject.data)
-    _require_corners(work.data)
+    _require_certainty(work.data)
     copies = _mended(work)
     dataset = _whole(work, [copy.picture for copy in copies])
     made = {copy.picture.key: copy for copy in copies}
@@ -178,10 +178,21 @@ def fix(request: Request, say: Say) -> Report:
     return report
 
 
-def _require_corners(data: Data) -> None:
-    found = list(CATALOGUE["BOX209"].check(data))
-    if found:
-        raise OdbuildError(f"Nothing is mended: {REASONS['BOX209']}.\n{render(found)}")
+def _require_certainty(data: Data) -> None:
+    """Refuse a dataset of which nobody knows all its boxes, or whose they are.
+
+    Raises:
+        OdbuildError: Mending would take a guess.
+    """
+    twice = [finding for finding in data.found.get("ANN006", ()) if finding.severity == "error"]
+    doubts = {
+        REASONS["BOX209"]: list(CATALOGUE["BOX209"].check(data)),
+        "which of two things of one name is meant is not in the files": twice,
+        "what else is in a file that cannot be read to its end is not known": data.source.unread,
+    }
+    for why, found in doubts.items():
+        if found:
+            raise OdbuildError(f"Nothing is mended: {why}.\n{render(found)}")
 
 
 def _mended(work: _Work) -> list[_Copy]:

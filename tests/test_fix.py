@@ -125,6 +125,54 @@ def test_what_breaks_a_rule_is_mended_or_told_with_a_reason(code: str, tmp_path:
     assert code in left | {line["code"] for line in lines} | ELSEWHERE
 
 
+SMALL = pictures.jpeg(64, 48)
+HEAD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+TWO_IDS: dict[str, Any] = {
+    "images": [{"id": 1, "file_name": name, "width": 64, "height": 48} for name in ("a.jpg", "b.jpg")],
+    "annotations": [{"id": it, "image_id": 1, "category_id": 1, "bbox": [8, 8, 16, 16]} for it in range(2)],
+    "categories": [{"id": 1, "name": "cat"}],
+}
+TWO_NAMES = {
+    **TWO_IDS,
+    "images": TWO_IDS["images"][:1],
+    "categories": [{"id": 1, "name": name} for name in ("cat", "dog")],
+}
+DOUBTFUL: Mapping[str, tuple[str, Mapping[str, str | bytes]]] = {
+    "two pictures of one id": ("ANN006", {"x.json": json.dumps(TWO_IDS), "b.jpg": pictures.jpeg(64, 48, seed=1)}),
+    "two classes of one id": ("ANN006", {"x.json": json.dumps(TWO_NAMES)}),
+    "two files of labels": (
+        "ANN006",
+        {
+            "data.yaml": "train: images\nnames: [cat]\n",
+            "images/a.jpg": SMALL,
+            "labels/a.txt": yolo_line(0, Box(label="cat", ymin=0.1, xmin=0.1, ymax=0.5, xmax=0.5)),
+            "images/a.txt": yolo_line(0, Box(label="cat", ymin=0.2, xmin=0.1, ymax=0.5, xmax=0.5)) * 2,
+        },
+    ),
+    "a table with a torn row": (
+        "ANN001",
+        {"x.csv": f'{HEAD}a.jpg,64,48,"cat"x,1,1,9,9\na.jpg,64,48,cat,1,1,9,9\n'},
+    ),
+    "records with a damaged length": (
+        "REC501",
+        {
+            "x.record": (RECORD := record(SMALL, Box(label="cat", ymin=0.1, xmin=0.1, ymax=0.5, xmax=0.5)))
+            + b"x"
+            + RECORD
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_nothing_is_mended_where_nobody_knows_what_the_source_holds(tmp_path: Path, name: str) -> None:
+    code, files = DOUBTFUL[name]
+    put(tmp_path / "in", {"a.jpg": SMALL, **files})
+    with pytest.raises(OdbuildError, match=rf"^Nothing is mended: .*\n(.|\n)*{code}"):
+        fixed(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("recorded", "kept"), [([32, 48], 2), (None, 2), ([48, 32], 1)])
 def test_boxes_in_pixels_are_not_turned_into_others(tmp_path: Path, recorded: list[int] | None, kept: int) -> None:
     size = dict(zip(("width", "height"), recorded, strict=True)) if recorded else {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from .findings import Change, quote
+from .findings import Change, Finding, quote
 
 SplitName = Literal["", "train", "validation", "test"]
 
@@ -93,6 +93,7 @@ class Dataset:
         ledger: what reading and mending dropped or changed.
         keys: pictures that the source names; `len(pictures)` + those dropped in the ledger.
         drawn: boxes that the source holds; those in `pictures` + those dropped in the ledger.
+        unread: what kept a file from being read to its end, so that nobody knows what else the source holds.
     """
 
     root: Path
@@ -103,6 +104,7 @@ class Dataset:
     ledger: tuple[Change, ...] = ()
     keys: int = 0
     drawn: int = 0
+    unread: tuple[Finding, ...] = ()
 
     def path(self, picture: Picture) -> Path:
         """Return the file that holds the picture's bytes, all of it or the span."""

@@ -169,7 +169,8 @@ def _lines(reading: Reading, table: _Table) -> Iterator[tuple[int, list[str]]]:
             next(rows)
             yield from ((rows.line_num, row) for row in rows if any(row))
         except csv.Error as error:
-            reading.findings.append(_BROKEN.at(spot(table.file, rows.line_num), str(error)))
+            reading.unread.append(_BROKEN.at(spot(table.file, rows.line_num), str(error)))
+            reading.findings += reading.unread[-1:]
         except UnicodeDecodeError as error:
             raise OdbuildError(f"{path} is not UTF-8 in line {rows.line_num + 1}. Save it as UTF-8.") from error
 

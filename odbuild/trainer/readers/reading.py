@@ -46,6 +46,7 @@ class Reading:
         findings: what was found.
         ledger: what was dropped.
         drawn: boxes of the source, kept or dropped.
+        unread: what kept a file from being read to its end.
         labels: classes that were found usable.
         upright: whether a size that is not recorded is measured as the picture is shown, not as it is stored.
     """
@@ -56,6 +57,7 @@ class Reading:
     findings: Tally = field(default_factory=Tally)
     ledger: list[Change] = field(default_factory=list)
     drawn: int = 0
+    unread: list[Finding] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
     upright: bool = False
 
@@ -179,5 +181,6 @@ def finish(
         ledger=tuple(sorted(reading.ledger, key=lambda change: in_order(change.where))),
         keys=keys,
         drawn=reading.drawn,
+        unread=tuple(reading.unread),
     )
     return dataset, reading.findings.told()

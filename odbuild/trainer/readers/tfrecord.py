@@ -206,6 +206,8 @@ def _pictures(records: _Records, shard: str, count: int | None) -> Iterator[Pict
         where = f"{quote(shard)[1:-1]}, record {number - 1}"
         picture = _DAMAGED.at(where, problem) if problem else _picture(records, shard, where, offset, record)
         if isinstance(picture, Finding):
+            if problem and not record:
+                reading.unread.append(picture)
             lose_picture(reading, where, picture, (), "a record that cannot be read")
         else:
             note_background(reading, picture)
