@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -106,13 +106,37 @@ def test_two_pictures_do_not_share_labels(tmp_path: Path, keys: tuple[str, ...])
         write(source, tmp_path / "out", "yolo")
 
 
+@pytest.mark.parametrize("boxes", [(BOX,), ()])
 @pytest.mark.parametrize("key", ["train.jpg", "data.jpg", "train.txt.jpg"])
-def test_lists_make_way_for_labels(tmp_path: Path, key: str) -> None:
-    source = _dataset(tmp_path / "in", Picture(key=key, boxes=(BOX,), split="train"))
+def test_lists_make_way_for_labels(tmp_path: Path, key: str, boxes: tuple[Box, ...]) -> None:
+    one = Picture(key=key, boxes=boxes, split="train")
+    source = _dataset(tmp_path / "in", one, Picture(key="z.jpg", boxes=(BOX,), split="train"))
     write(source, tmp_path / "out", "yolo")
     back, found = readers.read(tmp_path / "out")
-    assert not found
+    assert [it.code for it in found] == ["ANN003"] * (not boxes)
     assert back.pictures == source.pictures
+
+
+FOLDERS = ["", "images/", "JPEGImages/", "images/JPEGImages/", "JPEGImages/images/", "images/x/"]
+
+
+@given(
+    drawn=st.dictionaries(st.sampled_from(FOLDERS), st.booleans(), min_size=1).filter(lambda it: any(it.values()))
+)
+def test_labels_lie_where_ultralytics_looks_and_no_picture_gets_those_of_another(
+    tmp_path_factory: pytest.TempPathFactory, drawn: Mapping[str, bool]
+) -> None:
+    root = tmp_path_factory.mktemp("mirrors")
+    named = [Picture(key=f"{folder}a.jpg", boxes=(BOX,) * full) for folder, full in drawn.items()]
+    source = _dataset(root / "in", *sorted(named, key=lambda picture: picture.key))
+    write(source, root / "out", "yolo")
+    for picture in source.pictures:
+        # As `img2label_paths` of ultralytics/data/utils.py says it, the folder of the dataset aside.
+        path = "/labels/".join(f"/{picture.key}".rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt"
+        labels = root / "out" / path.lstrip("/")
+        assert bool(picture.boxes) == (labels.is_file() and labels.read_text() != "")
+    back, _ = readers.read(root / "out")
+    assert rounded(back.pictures) == rounded(source.pictures)
 
 
 @ALL

@@ -166,7 +166,7 @@ def _pair_orphans(reading: Reading, pairs: dict[str, str | None], orphans: Itera
         path[: -len(".txt")]: key
         for key, labels in pairs.items()
         if labels is None
-        for path in (_text_of(key), labels_path(key))
+        for path in reversed(labels_paths(key))
     }
     for labels in orphans:
         picture = bare.get(labels[: -len(".txt")]) or _picture_of(labels)
@@ -380,7 +380,7 @@ def _customary(files: Files) -> list[str]:
 
 def _add_folder(yolo: _Yolo, folder: str, side: SplitName | None) -> None:
     """Add the pictures of a folder; their side is the given one, or else the one that their folders name."""
-    across = _across(f"{folder}/x").rpartition("/")[0]
+    across = _across(f"{folder}/x", *_MIRRORS).rpartition("/")[0]
     for key in layout.walk(yolo.reading, folder):
         if layout.is_picture(key):
             yolo.sides.setdefault(key, set()).add(layout.side_of_path(key) if side is None else side)
@@ -417,23 +417,26 @@ def _add_line(yolo: _Yolo, line: str, file: str, number: int, side: SplitName) -
     yolo.lost += 1
 
 
-def _across(key: str) -> str:
-    """Return the path in `labels` for one in `images`, by the innermost folder of that name; others stay."""
-    for folder in _MIRRORS:
+def _across(key: str, *folders: str) -> str:
+    """Return the path in `labels` for one in a folder, by the innermost folder of that name; others stay."""
+    for folder in folders:
         before, middle, after = f"/{key}".rpartition(f"/{folder}/")
         if middle:
             return f"{before}/labels/{after}"[1:]
     return key
 
 
-def labels_path(key: str) -> str:
-    """Return where a picture's labels lie: in `labels` across from `images`, or else beside the picture."""
-    return _text_of(_across(key))
+def labels_paths(key: str) -> list[str]:
+    """Return where a picture's labels may lie: where Ultralytics looks, beside the picture, where Darknet looks.
+
+    Ultralytics knows `labels` across from `images` and what is beside the picture, Darknet `JPEGImages`, too.
+    """
+    return list(dict.fromkeys(_text_of(path) for path in (_across(key, "images"), key, _across(key, *_MIRRORS))))
 
 
 def _labels_of(files: Files, key: str) -> str | None:
-    """Return the file of a picture's labels, also one beside a picture in `images`; None where there is none."""
-    return next((path for path in (labels_path(key), _text_of(key)) if files.exists(path)), None)
+    """Return the file of a picture's labels; None where there is none."""
+    return next(filter(files.exists, labels_paths(key)), None)
 
 
 def _text_of(key: str) -> str:
