@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from .trainer.looks import Look
 from .trainer.mend import TOLERANCE, mend, specks
 from .trainer.packed import count_labels, pack
 from .trainer.readers.files import fold
+from .trainer.readers.reading import FAR
 from .trainer.rules.data import by_code
 from .trainer.rules.every import CATALOGUE, Data
 from .trainer.rules.pictures import misnamed
@@ -115,13 +117,19 @@ class _Copy:
     kind: str
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True)
 class _Work:
     """What mending needs, and what it gathers on its way."""
 
     request: Request
     data: Data
     ledger: list[Change] = field(default_factory=list)
+
+    @cached_property
+    def far(self) -> frozenset[str]:
+        """The places of pictures of which the reader left out a box that reached far out of them."""
+        lost = (change.where for change in self.data.source.ledger if change.code == FAR.code)
+        return frozenset(where.rpartition("[")[0] for where in lost)
 
     def wants(self, code: str) -> bool:
         return self.request.options.wants(code)
@@ -343,7 +351,7 @@ def _size(work: _Work, origin: Picture, way: Way, info: ImageInfo, new: tuple[in
         return recorded if recorded and way == "copied" else new
     code = "IMG104" if origin.span is None else "REC506"
     seen = "{} x {}, is {} x {}".format(*recorded, *info.stored)
-    if not _in_proportion(recorded, new) or not all(map(_inside, origin.boxes)):
+    if not _in_proportion(recorded, new) or not all(map(_inside, origin.boxes)) or place(origin.key) in work.far:
         raise ImageError(code, f"recorded {seen}", "find out which picture the boxes were drawn on")
     work.book("corrected", "picture", place(origin.key), code, f"recorded {seen}")
     return new

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from .errors import OdbuildError
 from .trainer.dataset import Dataset
-from .trainer.findings import Change, count, errors, render
+from .trainer.findings import Change, Finding, count, errors, place, render
 from .trainer.index import LEDGER
 from .trainer.readers import read
+from .trainer.readers.sizes import sizes_of
+from .trainer.shard import OTHER_SIZE
 from .writers import write
 
 
@@ -27,7 +29,7 @@ def rewrite(folder: Path, out: Path, to: str, say: Callable[[str], None], *, nam
         OdbuildError: the annotations have errors, or the output cannot be written.
     """
     dataset, findings = read(folder, named)
-    wrong = errors(findings)
+    wrong = [*errors(findings), *_other_sizes(dataset)]
     if wrong:
         raise OdbuildError(f"{dataset.root} has {count(wrong):,} errors; nothing was written.\n{render(wrong)}")
     ledger = write(dataset, out, to)
@@ -35,6 +37,16 @@ def rewrite(folder: Path, out: Path, to: str, say: Callable[[str], None], *, nam
         say(render(findings))
     for line in _told(dataset, to, ledger):
         say(line)
+
+
+def _other_sizes(dataset: Dataset) -> Iterator[Finding]:
+    """Find boxes that were divided by a size that their picture does not have, upright or as stored."""
+    for picture in dataset.pictures:
+        if picture.size and picture.boxes and picture.span is None:
+            sizes = sizes_of(dataset.path(picture))
+            if sizes and picture.size not in sizes:
+                recorded, true = (f"{width} x {height}" for width, height in (picture.size, sizes[0]))
+                yield OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}")
 
 
 def _told(dataset: Dataset, to: str, ledger: Iterable[Change]) -> Iterator[str]:

@@ -92,6 +92,11 @@ def yolo_line(number: int, box: Box) -> str:
     return " ".join([str(number), *map(repr, values)])
 
 
+def is_near(edges: Sequence[float]) -> bool:
+    """Say whether a box, given by the fractions of its edges, does not reach far out of its picture."""
+    return all(-0.5 <= edge <= 1.5 for edge in edges)
+
+
 def put(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write files by key and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,13 +112,14 @@ def whole(data: Dataset) -> bool:
     return (data.keys, data.drawn) == (len(data.pictures) + lost.count("picture"), boxes + lost.count("box"))
 
 
-def record(encoded: bytes, box: Box) -> bytes:
-    """Return a file of one record that holds a picture with one box."""
+def record(encoded: bytes, box: Box, **others: protowire.Values) -> bytes:
+    """Return a file of one record that holds a picture with one box, and other features."""
     features: dict[str, protowire.Values] = {
         "image/encoded": [encoded],
         "image/filename": [b"a.jpg"],
         "image/object/class/text": [box.label.encode()],
         **{f"image/object/bbox/{edge}": [getattr(box, edge)] for edge in ("ymin", "xmin", "ymax", "xmax")},
+        **others,
     }
     return b"".join(records.frame([protowire.example(features, protowire.Form())]))
 

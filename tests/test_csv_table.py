@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pictures
 import pytest
-from formats import Pixels, apart, names, pixels, put, whole
+from formats import Pixels, apart, is_near, names, pixels, put, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,14 +54,19 @@ def test_boxes_are_those_written_over_the_size(
     put(folder, {"train_labels.csv": mark + text.getvalue(), **{f"images/{name}": JPEG for name in data}})
     read, found = readers.read(folder)
     assert read.format == "csv"
-    assert not findings.errors(found)
+    far = 0
     assert [picture.key for picture in read.pictures] == sorted(f"images/{name}" for name in data)
     for picture in read.pictures:
         name = picture.key.removeprefix("images/")
         side, boxes = data[name]
         assert (picture.size, picture.split, picture.group) == ((side, side + 1), "train", name[0])
         expected = [(label, y / (side + 1), x / side, y2 / (side + 1), x2 / side) for label, x, y, x2, y2 in boxes]
-        assert [(b.label, b.ymin, b.xmin, b.ymax, b.xmax) for b in picture.boxes] == expected
+        near = [row for row in expected if is_near(row[1:])]
+        assert [(b.label, b.ymin, b.xmin, b.ymax, b.xmax) for b in picture.boxes] == near
+        far += len(expected) - len(near)
+    wrong = findings.errors(found)
+    assert {it.code for it in wrong} <= {"ANN007"}
+    assert sum(it.times for it in wrong) == far
     assert whole(read)
 
 

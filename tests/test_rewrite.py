@@ -79,6 +79,40 @@ def test_any_format_becomes_any_other(tmp_path: Path, name: str, to: str) -> Non
     assert splits == (['split="train"'] if picture.split == "" and name in ("yolo", "tfrecord") else [])
 
 
+@pytest.mark.parametrize("to", WRITERS)
+@pytest.mark.parametrize("name", ["coco", "voc", "csv"])
+def test_boxes_over_a_size_that_the_picture_has_not_are_refused(tmp_path: Path, name: str, to: str) -> None:
+    table = "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,40,20,cat,5,5,30,10\n"
+    files: dict[str, str | bytes] = {"x.csv": table} if name == "csv" else SOURCES[name]
+    for picture, refused in [
+        (pictures.jpeg(80, 40), True),
+        (pictures.jpeg(20, 40), True),
+        (pictures.jpeg(20, 40, orientation=6), False),
+    ]:
+        source = put(tmp_path / "in", {**files, "a.jpg": picture})
+        if refused:
+            with pytest.raises(
+                OdbuildError, match=r"1 errors; nothing was written.\nerror IMG104.*\n.*recorded 40 x 20"
+            ):
+                rewrite(source, tmp_path / "out", to, lambda _: None)
+        else:
+            rewrite(source, tmp_path / "out", to, lambda _: None)
+
+
+def test_a_box_in_a_record_stays_where_it_is_whatever_size_is_recorded(tmp_path: Path) -> None:
+    shard = record(JPEG, BOX, **{"image/width": [400], "image/height": [400]})
+    rewrite(put(tmp_path / "in", {"train.record": shard}), tmp_path / "out", "coco", lambda _: None)
+    (image,) = json.loads((tmp_path / "out/annotations/instances_train.json").read_text())["images"]
+    assert (image["width"], image["height"]) == (40, 20)
+
+
+def test_names_that_are_one_file_on_some_disks_are_not_written(tmp_path: Path) -> None:
+    shard = record(JPEG, BOX) + record(JPEG, BOX, **{"image/filename": [b"A.jpg"]})
+    with pytest.raises(OdbuildError, match=r"nothing was written.\nerror ANN005"):
+        rewrite(put(tmp_path / "in", {"train.record": shard}), tmp_path / "out", "coco", lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_writes_and_tells(tmp_path: Path) -> None:
     xml = voc_xml((40, 20), [("cat", 5, 5, 30, 10)]).replace("<difficult>0", "<difficult>1")
     source = put(tmp_path / "in", {"a.xml": xml, "b.xml": voc_xml((40, 20), []), "a.jpg": JPEG})

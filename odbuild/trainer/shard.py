@@ -41,7 +41,7 @@ TURNED_VIEW = Rule(
     "make the bundle with --exif apply if they were drawn on the upright view, as browsers since 2020 show it, "
     "or with --exif ignore if on the stored pixels",
 )
-_OTHER_SIZE = Rule(
+OTHER_SIZE = Rule(
     "IMG104",
     "error",
     "a picture is not of the size that the annotations record",
@@ -215,7 +215,7 @@ def _oddities(picture: Picture, source: Source, info: ImageInfo, policies: Polic
     if picture.size not in (None, *views[exif]):
         recorded, true = (" x ".join(map(str, size)) for size in (picture.size or (), views[exif][0]))
         view = {"apply": " upright", "ignore": " as stored"}.get(exif, "") if info.stored != info.upright else ""
-        yield _OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}{view}")
+        yield OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}{view}")
     for warning in info.warnings:
         yield _ODD.at(place(picture.key), warning)
 

@@ -17,9 +17,9 @@ from types import ModuleType
 from odbuild.archive import atomic_folder
 from odbuild.errors import OdbuildError, UsageError, did_you_mean
 from odbuild.trainer.dataset import Dataset, Picture
-from odbuild.trainer.findings import Change, in_order, place, quote
+from odbuild.trainer.findings import Change, in_order, place, quote, render
 from odbuild.trainer.index import LEDGER
-from odbuild.trainer.readers.files import odd_key
+from odbuild.trainer.readers.files import alike, odd_key
 
 from . import cloud, coco, yolo
 
@@ -61,6 +61,11 @@ def write(
     """
     check_target(out, dataset.root, format)
     writer = WRITERS[format]
+    same = list(alike(dict.fromkeys(picture.key for picture in dataset.pictures)))
+    if same:
+        raise OdbuildError(
+            f"Not all pictures can be files beside each other; nothing was written.\n{render(same)}"
+        )
     before = dataset.ledger if ledger is None else ledger
     lines = sorted([*before, *_unsaid(dataset, writer.SAYS)], key=lambda change: in_order(change.where))
     with atomic_folder(out) as folder:

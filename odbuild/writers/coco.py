@@ -88,9 +88,13 @@ def _pixels(low: float, high: float, side: int) -> tuple[float, float]:
 
 
 def _size(dataset: Dataset, picture: Picture) -> tuple[int, int]:
-    """Return width and height in pixels, as recorded or as the picture's header has them."""
+    """Return width and height in pixels, as recorded or as the picture's header has them.
+
+    What a record says of the size is not what its boxes, which are fractions, were divided by.
+    """
     path = dataset.path(picture)
-    size = picture.size or _stored(path, picture.span)
+    recorded = picture.size if picture.span is None else None
+    size = recorded or _stored(path, picture.span) or picture.size
     if size is None:
         raise OdbuildError(
             f"The size of {place(picture.key)} in {path} is not known, and COCO needs it. Replace the picture."

@@ -20,11 +20,11 @@ from ..packed import pack
 from . import plain, strict
 from .files import Files, folders
 from .reading import (
-    PIXELS_ABOVE,
-    PIXELS_BELOW,
+    FAR,
     Reading,
     begin,
     dropped,
+    far,
     finish,
     note_background,
     require_inside,
@@ -71,12 +71,6 @@ _SEVERAL = Rule(
     "ANN002", "warning", "the name of a picture leads to several files; the first was taken", "keep one of them"
 )
 _NO_CATEGORY = Rule("LBL301", "error", "an annotation names a category that is not declared", "declare it")
-_FAR = Rule(
-    "ANN007",
-    "error",
-    "a box reaches far out of the picture, as if that had another size",
-    "give pixels of the picture as it is stored, and its width and height",
-)
 _NO_SIZE = Rule(
     "IMG104",
     "error",
@@ -363,14 +357,20 @@ def _boxes(
             _lose(reading, _NO_SIZE, place(key, index), quote(label))
         else:
             left, top, width, height = edges
-            xmin, xmax = left / size[0], (left + width) / size[0]
-            ymin, ymax = top / size[1], (top + height) / size[1]
-            if min(xmin, ymin, xmax, ymax) >= PIXELS_BELOW and max(xmin, ymin, xmax, ymax) <= PIXELS_ABOVE:
-                crowd = bool(file.crowds[row])
-                yield Box(label=label, ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax, index=index, crowd=crowd)
-            else:
-                value = f"{edges.tolist()} in {size[0]} x {size[1]}, {quote(label)}"
-                _lose(reading, _FAR, place(key, index), value)
+            right, bottom = left + width, top + height
+            odd = far((left, top, right, bottom), size, label)
+            if odd:
+                _lose(reading, FAR, place(key, index), odd)
+                continue
+            yield Box(
+                label=label,
+                ymin=top / size[1],
+                xmin=left / size[0],
+                ymax=bottom / size[1],
+                xmax=right / size[0],
+                index=index,
+                crowd=bool(file.crowds[row]),
+            )
 
 
 def _lose(reading: Reading, rule: Rule, where: str, value: str) -> None:

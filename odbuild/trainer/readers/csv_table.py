@@ -18,7 +18,19 @@ from ..packed import pack
 from . import layout, plain
 from .files import Files
 from .plain import spot
-from .reading import Reading, begin, book_box, finish, lose_box, note_background, usable_file, usable_label
+from .reading import (
+    FAR,
+    UNKNOWN,
+    Reading,
+    begin,
+    book_box,
+    far,
+    finish,
+    lose_box,
+    note_background,
+    usable_file,
+    usable_label,
+)
 from .sizes import measured
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -200,7 +212,7 @@ def _find(files: Files, folders: Sequence[str], filename: str) -> str:
 
 def _measure(reading: Reading, key: str) -> tuple[int, int] | None:
     """Return the size in a picture's header, in pixels; any for one without a file, as its boxes are dropped."""
-    return measured(reading, key) if reading.files.problem(key) is None else (1, 1)
+    return measured(reading, key) if reading.files.problem(key) is None else UNKNOWN
 
 
 def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int] | None) -> Box | Finding | None:
@@ -217,11 +229,13 @@ def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int
     if size is None:
         return _NO_SIZE.at(where, quote(cells["filename"]))
     edges = [plain.number(cells[name]) for name in _EDGES]
-    odd = [f"{name} is {quote(cells[name])}" for name, edge in zip(_EDGES, edges, strict=True) if edge is None]
-    if odd:
-        return _NO_NUMBER.at(where, odd[0])
-    left, top, right, bottom = (edge for edge in edges if edge is not None)
+    wrong = [f"{name} is {quote(cells[name])}" for name, edge in zip(_EDGES, edges, strict=True) if edge is None]
+    if wrong:
+        return _NO_NUMBER.at(where, wrong[0])
+    left, top, right, bottom = found = [edge for edge in edges if edge is not None]
     width, height = size
+    if odd := far(found, size, cells["class"]):
+        return FAR.at(where, odd)
     return Box(
         label=cells["class"],
         ymin=top / height,

@@ -16,6 +16,9 @@ from .strict import shown
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Halves of a character, which no file of text can hold."""
 
+UNKNOWN = 1 << 24, 1 << 24
+"""Stands for the size of a picture that cannot be used, in pixels: no box reaches out of it."""
+
 PIXELS_BELOW, PIXELS_ABOVE = -0.5, 1.5
 """Values beyond these are no fractions that slipped over the edge but another unit, most likely pixels."""
 
@@ -32,6 +35,12 @@ _MARKED = Rule(
 )
 _FRACTIONS = "give fractions of the picture's width and height"
 NO_NUMBER = Rule("ANN007", "error", "a coordinate is not a number", _FRACTIONS)
+FAR = Rule(
+    "ANN007",
+    "error",
+    "a box reaches far out of the picture, as if that had another size",
+    "give pixels of the picture as it is stored, and its width and height",
+)
 PIXELS = Rule("ANN007", "error", "a coordinate is far from 0..1, as if it were in pixels", _FRACTIONS)
 
 
@@ -105,6 +114,25 @@ def is_fraction(value: object) -> bool:
 def are_fractions(values: Collection[Any]) -> bool:
     """Say whether all values, none of them NaN, are numbers as `is_fraction` wants them."""
     return _NUMBERS.issuperset(map(type, values)) and min(values) >= PIXELS_BELOW and max(values) <= PIXELS_ABOVE
+
+
+def far(edges: Sequence[float], size: tuple[int, int], label: str) -> str:
+    """Say what is odd about a box that reaches far out of its picture; empty for one that does not.
+
+    Args:
+        edges: of the box, left, top, right and bottom, in pixels.
+        size: of the picture, width and height in pixels.
+        label: of the box.
+    """
+    (left, top, right, bottom), (width, height) = edges, size
+    if (
+        PIXELS_BELOW * width <= min(left, right)
+        and max(left, right) <= PIXELS_ABOVE * width
+        and PIXELS_BELOW * height <= min(top, bottom)
+        and max(top, bottom) <= PIXELS_ABOVE * height
+    ):
+        return ""
+    return f"{', '.join(f'{edge:.6g}' for edge in edges)} in {width} x {height}, {quote(label)}"
 
 
 def usable_edge(reading: Reading, where: str, value: object) -> bool:

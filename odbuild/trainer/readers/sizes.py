@@ -21,7 +21,13 @@ def measured(reading: Reading, key: str) -> tuple[int, int] | None:
 
 
 def size_of(file: Path | IO[bytes], *, upright: bool = False) -> tuple[int, int] | None:
-    """Return width and height in pixels as stored, or as shown; None where the file does not tell.
+    """Return width and height in pixels as stored, or as shown; None where the file does not tell."""
+    sizes = sizes_of(file)
+    return sizes and sizes[upright]
+
+
+def sizes_of(file: Path | IO[bytes]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return width and height in pixels as stored, and as shown; None where the file does not tell.
 
     It is not decoded here: a picture that is damaged further on is found when it is checked.
     """
@@ -31,8 +37,9 @@ def size_of(file: Path | IO[bytes], *, upright: bool = False) -> tuple[int, int]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=_FORMATS) as picture:
-                turned = upright and picture.format != "TIFF" and _is_sideways(picture)
-                return picture.size[::-1] if turned else picture.size
+                across, down = picture.size
+                turned = picture.format != "TIFF" and _is_sideways(picture)
+                return (across, down), (down, across) if turned else (across, down)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError):
         return None
     except Image.DecompressionBombError:

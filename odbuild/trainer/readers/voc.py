@@ -19,9 +19,12 @@ from .files import Files
 from .markup import Element, MarkupError, load
 from .plain import spot
 from .reading import (
+    FAR,
+    UNKNOWN,
     Reading,
     begin,
     book_box,
+    far,
     finish,
     lose_box,
     lose_picture,
@@ -173,7 +176,7 @@ def _picture(voc: _Voc, key: str) -> Iterator[Picture]:
     size = recorded or (measured(reading, found) if problem is None else None)
     if size is None and problem is None:
         problem = _NO_SIZE.at(quote(key), quote(found))
-    boxes = tuple(_boxes(reading, key, found, tree, size or (1, 1)))
+    boxes = tuple(_boxes(reading, key, found, tree, size or UNKNOWN))
     if problem is not None:
         lose_picture(reading, found, problem, boxes, f"annotated by {quote(key)}")
         return
@@ -257,6 +260,8 @@ def _boxes(reading: Reading, key: str, picture: str, tree: Element, size: tuple[
             lose_box(reading, picture, index, edges)
         elif not usable_label(reading, spot(key, element.line), label):
             book_box(reading, picture, index, "LBL305", quote(label))
+        elif odd := far(edges, size, label):
+            lose_box(reading, picture, index, FAR.at(spot(key, element.line), odd))
         else:
             reading.drawn += 1
             left, top, right, bottom = edges

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ..alike import near
 from ..findings import Finding, Rule, place, quote
 from ..looks import Look
-from ..shard import TURNED_VIEW
+from ..shard import OTHER_SIZE, TURNED_VIEW
 from .catalogue import rule
 from .census import Row
 from .data import Data
@@ -23,12 +23,6 @@ _EXTENSIONS = {"jpg": "jpeg", "jpeg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "pn
 
 _MISNAMED = Rule(
     "IMG102", "warning", "a picture's name says another format than its bytes", "rename it; tools go by the name"
-)
-_OTHER_SIZE = Rule(
-    "IMG104",
-    "error",
-    "a picture is not of the size that the annotations record",
-    "find out which picture the boxes were drawn on",
 )
 _CMYK = Rule("IMG105", "warning", "a picture is in the colours of print (CMYK)", "save it as RGB")
 _HUGE = Rule("IMG106", "warning", f"a picture has more than {MANY_PIXELS:,} pixels", "bundle with --max-side")
@@ -100,7 +94,7 @@ def other_size(data: Data) -> Iterator[Finding]:
             continue
         if picture.size not in (look.info.stored, look.info.upright):
             wrong, true = (f"{width} x {height}" for width, height in (picture.size, look.info.stored))
-            yield _OTHER_SIZE.at(place(picture.key), f"recorded {wrong}, is {true}")
+            yield OTHER_SIZE.at(place(picture.key), f"recorded {wrong}, is {true}")
 
 
 @rule("IMG105", "warning", "a picture is in the colours of print")
