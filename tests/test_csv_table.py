@@ -96,6 +96,31 @@ def test_each_side_has_its_own_pictures(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_of_one_side_takes_no_picture_of_another(tmp_path: Path) -> None:
+    files = {
+        "train_labels.csv": HEAD + ROW + ROW.replace("a.", "b."),
+        "test_labels.csv": HEAD + ROW.replace("a.", "c."),
+    }
+    put(tmp_path, {**files, "images/train/b.jpg": JPEG, "images/test/a.jpg": JPEG, "images/test/c.jpg": JPEG})
+    data, found = readers.read(tmp_path)
+    assert [it.key for it in data.pictures] == ["images/test/c.jpg", "images/train/b.jpg"]
+    assert [(it.code, it.where) for it in found] == [
+        ("ANN002", 'annotations["a.jpg"]'),
+        ("ANN003", 'annotations["images/test/a.jpg"]'),
+    ]
+    assert whole(data)
+
+
+@pytest.mark.parametrize("others", [["all"], ["all", "train"], ["b", "train_2"]])
+def test_a_picture_in_two_tables_of_one_side_is_told(tmp_path: Path, others: list[str]) -> None:
+    names = ["a_labels", *(f"{name}_labels" for name in others)]
+    data, found = readers.read(put(tmp_path, {**{f"{name}.csv": HEAD + ROW for name in names}, "a.jpg": JPEG}))
+    assert [(it.code, it.value) for it in findings.errors(found)] == [
+        ("ANN006", f'"a_labels.csv", "{min(names[1:])}.csv"')
+    ]
+    assert whole(data)
+
+
 def test_a_picture_in_two_tables_trains_with_the_boxes_of_both(tmp_path: Path) -> None:
     files = {f"{side}_labels.csv": HEAD + ROW for side in ("train", "test")}
     data, found = readers.read(put(tmp_path, {**files, "images/a.jpg": JPEG}))

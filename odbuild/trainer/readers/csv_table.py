@@ -5,13 +5,13 @@ Edges are pixels, divided by the size as they are, as the tutorials' `generate_t
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import count, groupby
 from pathlib import Path
 from typing import IO
 
-from ..dataset import Box, Dataset, Picture
+from ..dataset import Box, Dataset, Picture, SplitName
 from ..errors import OdbuildError
 from ..findings import Finding, Rule, place, quote
 from ..packed import pack
@@ -58,6 +58,12 @@ _NO_SIZE = Rule(
     "the size of a picture is not in its row and cannot be read from its file",
     "write width and height into the row, or save the picture again",
 )
+_TWO_TABLES = Rule(
+    "ANN006",
+    "error",
+    "a picture stands in two tables, and whether the second adds boxes or repeats those of the first is not known",
+    "leave one of the tables, or put all rows of the picture into one",
+)
 _UNEQUAL = Rule("ANN001", "error", "rows of one picture differ in its width, height or group", "make them equal")
 
 
@@ -75,6 +81,28 @@ class _Table:
     delimiter: str
     columns: Mapping[str, int]
 
+    @property
+    def side(self) -> SplitName:
+        """The side that the table is of; empty for none."""
+        return layout.side(self.file.rpartition("/")[2]) or layout.side_of_path(self.file)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Names:
+    """What the rows of all tables so far say of pictures, by their keys.
+
+    Attributes:
+        numbers: of the rows, from 0 and through all tables, as one picture may stand in two.
+        spelled: the longest name of each.
+        tables: the first table that names each.
+        doubled: those that two tables of one side name.
+    """
+
+    numbers: Iterator[int] = field(default_factory=count)
+    spelled: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, _Table] = field(default_factory=dict)
+    doubled: set[str] = field(default_factory=set)
+
 
 def recognise(files: Files) -> bool:
     """Say whether a table with the columns of boxes lies where they lie by custom."""
@@ -89,11 +117,8 @@ def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """
     reading = begin(Files(root), upright=upright)
     reading.findings += filter(None, map(reading.files.problem, _keys(reading.files)))
-    numbers = count()
-    spelled: dict[str, str] = {}
-    rows = pack(
-        row for table in _tables(reading.files) for row in _rows(reading, table, numbers, spelled)
-    ).by_key()
+    names = _Names()
+    rows = pack(row for table in _tables(reading.files) for row in _rows(reading, table, names)).by_key()
     named: set[str] = set()
     pictures = pack(
         picture
@@ -133,20 +158,13 @@ def _table(root: Path, file: str) -> _Table | None:
     return None
 
 
-def _rows(reading: Reading, table: _Table, numbers: Iterator[int], spelled: dict[str, str]) -> Iterator[Picture]:
-    """Yield a picture with the one box, or none, of each row, whether it has a file or not.
-
-    Args:
-        reading: takes findings and ledger.
-        table: to read.
-        numbers: of the rows, from 0 and through all tables, as one picture may stand in two.
-        spelled: the longest name of each picture in all tables so far, by its key.
-    """
+def _rows(reading: Reading, table: _Table, names: _Names) -> Iterator[Picture]:
+    """Yield a picture with the one box, or none, of each row, whether it has a file or not."""
     reading.sources.append(table.file)
-    find = cache(partial(_find, reading.files, _folders(reading.files, table.file)))
+    find = cache(partial(_find, reading.files, _folders(reading.files, table)))
     measure = cache(partial(_measure, reading))
-    split = layout.side(table.file.rpartition("/")[2]) or layout.side_of_path(table.file)
-    for (line, row), number in zip(_lines(reading, table), numbers, strict=False):
+    split = table.side
+    for (line, row), number in zip(_lines(reading, table), names.numbers, strict=False):
         where = spot(table.file, line)
         if len(row) != len(table.columns):
             problem = _BROKEN.at(where, f"{len(row)} columns instead of {len(table.columns)}")
@@ -155,13 +173,15 @@ def _rows(reading: Reading, table: _Table, numbers: Iterator[int], spelled: dict
         cells = {name: row[at].strip() for name, at in table.columns.items()}
         width, height = (plain.whole(cells.get(side, "")) or 0 for side in ("width", "height"))
         key = find(cells["filename"])
-        before = spelled.get(key, cells["filename"])
-        spelled[key] = max(before, cells["filename"], key=len)
+        before = names.spelled.get(key, cells["filename"])
+        names.spelled[key] = max(before, cells["filename"], key=len)
         size = (width, height) if width > 0 and height > 0 else measure(key)
         picture = Picture(key=key, boxes=(), split=split, size=size, group=cells.get("group", ""))
         box = _box(cells, where, number, size)
         if box is not None and not layout.may_be_one(before, cells["filename"]):
             box = layout.TWO_NAMES.at(where, f"{quote(before)}, {quote(cells['filename'])}")
+        else:
+            reading.findings += _doubled(names, key, table)
         if isinstance(box, Finding):
             lose_box(reading, picture.key, number, box)
         elif box is not None and not usable_label(reading, where, box.label):
@@ -170,6 +190,14 @@ def _rows(reading: Reading, table: _Table, numbers: Iterator[int], spelled: dict
             reading.drawn += 1
             picture = replace(picture, boxes=(box,))
         yield picture
+
+
+def _doubled(names: _Names, key: str, table: _Table) -> Iterator[Finding]:
+    """Tell, once, of a picture that two tables of one side name."""
+    first = names.tables.setdefault(key, table)
+    if first is not table and key not in names.doubled and (not table.side or first.side in ("", table.side)):
+        names.doubled.add(key)
+        yield _TWO_TABLES.at(place(key), f"{quote(first.file)}, {quote(table.file)}")
 
 
 def _lines(reading: Reading, table: _Table) -> Iterator[tuple[int, list[str]]]:
@@ -194,12 +222,15 @@ def _decoded(file: IO[bytes]) -> Iterator[str]:
         yield line.decode("utf-8-sig")
 
 
-def _folders(files: Files, file: str) -> list[str]:
-    """Return the folders in which a table's pictures may lie: its own, those of its side, and then the others."""
-    own = file.rpartition("/")[0]
-    side = layout.side(file.rpartition("/")[2]) or layout.side_of_path(file)
-    homes = layout.homes(files)
-    return sorted(homes, key=lambda home: (home != own, layout.side_of_path(f"{home}/x") != side))
+def _folders(files: Files, table: _Table) -> list[str]:
+    """Return the folders in which a table's pictures may lie: its own, those of its side, and those of no side.
+
+    Only a table without a side has its pictures in those of any: the sides may have pictures of the same names.
+    """
+    own, side = table.file.rpartition("/")[0], table.side
+    sides = {home: layout.side_of_path(f"{home}/x") for home in layout.homes(files)}
+    fit = [home for home in sides if not side or home == own or sides[home] in ("", side)]
+    return sorted(fit, key=lambda home: (home != own, sides[home] != side))
 
 
 def _find(files: Files, folders: Sequence[str], filename: str) -> str:
