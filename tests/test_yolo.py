@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from odbuild.trainer import findings, readers
 from odbuild.trainer.dataset import Box, Dataset, Picture, SplitName
-from odbuild.trainer.errors import OdbuildError
+from odbuild.trainer.errors import OdbuildError, UnreadableError
 from odbuild.trainer.findings import Finding
 from odbuild.trainer.readers import yolo
 from odbuild.trainer.readers.files import Files
@@ -48,6 +48,30 @@ def _spelled(word: str, form: str, keys: list[str]) -> dict[str, str]:
     if form == "list":
         return {word: f"{word}.txt", f"{word}.txt": "".join(f"./{key}\n" for key in keys)}
     return {word: {"outer": f"../{word}/images", "inner": f"./images/{word}/"}[form]}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "train: images\nnames:\n  0: cat\n  1: car\n  1: dog\n",
+        "train: images\nnames: {0: cat, 1: car, 1: dog}\n",
+        "train: images\ntrain: others\nnames: [cat, dog]\n",
+        "train: images\nnames: [cat, dog]\nx: [{a: 1, a: 2}]\n",
+    ],
+)
+def test_a_key_that_stands_twice_in_the_config_is_refused(tmp_path: Path, config: str) -> None:
+    with pytest.raises(UnreadableError, match="stands twice in one mapping, in lines") as caught:
+        _read(tmp_path, LINE, **{"data.yaml": config})
+    assert caught.value.code == "ANN006"
+
+
+def test_a_name_that_cannot_be_one_is_left_out_where_no_box_has_it(tmp_path: Path) -> None:
+    config = 'train: images\nnames: ["\\uD800", dog, ""]\n'
+    data, found = _read(tmp_path, LINE, **{"data.yaml": config})
+    assert data.declared == ("dog",)
+    assert found == [("ANN004", "labels", '"\\ud800"'), ("ANN004", "labels", '""')]
+    _, found = _read(tmp_path, LINE.replace("1 ", "0 ", 1), **{"data.yaml": config})
+    assert [code for code, _, _ in found] == ["ANN004", "ANN004", "LBL305"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ _NUMBERS = frozenset({float, int})
 
 _BACKGROUND = Rule("ANN003", "info", "a picture has no box and trains as background")
 _NO_LABEL = Rule("LBL305", "error", "an annotation has no label that is a non-empty text", "name its class")
+_NO_NAME = Rule("ANN004", "warning", "a declared label is no usable name and is left out", "name its class")
 
 _MARKED = Rule(
     "ANN003",
@@ -197,6 +198,9 @@ def finish(
 ) -> tuple[Dataset, list[Finding]]:
     """Return what was read, and what was found."""
     pictures = pack(pictures).by_key()
+    for label in declared:
+        if not reading.knows(label):
+            reading.findings.append(_NO_NAME.at("labels", shown(label)))
     if pictures and pictures[0].span is None:
         # Names within records are no files.
         reading.findings += alike(pictures.keys())
@@ -204,7 +208,7 @@ def finish(
         root=reading.root,
         format=named,
         sources=tuple(reading.sources),
-        declared=tuple(declared),
+        declared=tuple(filter(reading.knows, declared)),
         pictures=pictures,
         ledger=tuple(sorted(reading.ledger, key=lambda change: in_order(change.where))),
         keys=keys,

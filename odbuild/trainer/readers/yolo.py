@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..dataset import Box, Dataset, Picture, SplitName
-from ..errors import OdbuildError, did_you_mean
+from ..errors import OdbuildError, UnreadableError, did_you_mean
 from ..findings import SHOWN, Change, Finding, Rule, place, quote
 from ..packed import pack
-from . import layout, plain
+from . import layout, plain, strict
 from .files import Files
 from .plain import spot
 from .reading import (
@@ -269,8 +269,12 @@ def _yaml(path: Path) -> dict[str, Any]:
     """Parse a mapping whose scalars all stay text: a class may be named `no`, which YAML takes for false."""
     import yaml
 
+    text = plain.text(path, _MOST_CONFIG)
     try:
-        fields = yaml.load(plain.text(path, _MOST_CONFIG), Loader=yaml.BaseLoader)  # noqa: S506 - makes only text
+        loader = yaml.BaseLoader(text)
+        tree = loader.get_single_node()
+        _require_unique(tree, path)
+        fields = loader.construct_document(tree) if tree else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -281,6 +285,32 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict) or "names" not in fields:
         raise OdbuildError(f"{path} gives no names at its outermost level. Add the list of the classes' names.")
     return fields
+
+
+def _require_unique(tree: Any, path: Path) -> None:
+    """Refuse a mapping with a key that stands twice: the last would be taken without a word.
+
+    Raises:
+        UnreadableError: there is one.
+    """
+    left, seen = [tree], set()
+    while left:
+        node = left.pop()
+        members = getattr(node, "value", None)
+        if not isinstance(members, list) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        pairs = [member for member in members if isinstance(member, tuple)]
+        left += [part for pair in pairs for part in pair] or members
+        first: dict[str, Any] = {}
+        for key, _ in pairs:
+            other: Any = first.setdefault(key.value, key) if isinstance(key.value, str) else key
+            if other is not key:
+                lines = f"{other.start_mark.line + 1} and {key.start_mark.line + 1}"
+                raise UnreadableError(
+                    f"{path}: the key {quote(key.value)} stands twice in one mapping, in lines {lines}. Keep one.",
+                    strict.TWICE,
+                )
 
 
 def _names(value: object, path: Path) -> dict[int, str]:
