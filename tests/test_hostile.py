@@ -151,8 +151,12 @@ def test_names_in_records_are_only_names(run: Commands, tmp_path: Path, key: str
     _all(run, tmp_path, "tfrecord", "REC503|REC507" if key in ("surrogate", "above", "64 KB") else "", codes)
     if not codes[1]:
         done = run("convert", "in", "coco", "--to=coco", "--format=tfrecord", cwd=tmp_path)
-        assert done.code == 0, done
-        assert len([path for path in (tmp_path / "coco").rglob("*") if layout.is_picture(path.name)]) == 2
+        # As files the names would be one on some disks.
+        assert (done.code, "differ in case alone" in done.told) == ((1, True) if key == "case" else (0, False)), (
+            done
+        )
+        found = [path for path in (tmp_path / "coco").rglob("*") if layout.is_picture(path.name)]
+        assert len(found) == (0 if key == "case" else 2)
 
 
 @pytest.mark.parametrize("name", ["voc", "yolo", "csv"])
