@@ -62,6 +62,18 @@ def test_boxes_are_those_written_over_the_size(
     assert whole(read)
 
 
+def test_what_looks_like_a_flag_may_belong_to_a_name(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {}
+    for name in ("photo 0", "photo 1", "photo", "b"):
+        files |= {f"Annotations/{name}.xml": XML, f"JPEGImages/{name}.jpg": JPEG}
+    lists = {"train": "photo 1\nb 1\n", "val": "photo 0\n", "test": "photo  -1\n"}
+    files |= {f"ImageSets/Main/{name}.txt": text for name, text in lists.items()}
+    data, found = readers.read(put(tmp_path, files))
+    sides = {picture.key[len("JPEGImages/") :]: picture.split for picture in data.pictures}
+    assert sides == {"photo 0.jpg": "validation", "photo 1.jpg": "train", "photo.jpg": "test", "b.jpg": "train"}
+    assert not _found(found, "ANN002")
+
+
 def test_lists_name_the_sides(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {}
     for name in "abcde":

@@ -51,6 +51,20 @@ def _spelled(word: str, form: str, keys: list[str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
+    "files",
+    [
+        {"labels/0.txt": "", "labels/1.txt": "", "labels/2.txt": LINE},
+        {"labels/a.txt": LINE, "notes.json": '{"categories": [{"id": 0, "name": "cat"}], "info": {"year": 2024}}'},
+    ],
+)
+def test_it_is_told_by_the_first_labels_that_are_some(tmp_path: Path, files: dict[str, str]) -> None:
+    shown = {f"images/{Path(key).stem}.jpg": JPEG for key in files if key.startswith("labels/")}
+    put(tmp_path, {"classes.txt": "cat\ndog\n", **shown, **files})
+    data, _ = readers.read(tmp_path)
+    assert (data.format, len(data.pictures), data.drawn) == ("yolo", len(shown), 1)
+
+
+@pytest.mark.parametrize(
     "config",
     [
         "train: images\nnames:\n  0: cat\n  1: car\n  1: dog\n",

@@ -52,6 +52,9 @@ _SIDE = re.compile(rf"(?<![a-z])(({'|'.join(sorted(_SPLITS, reverse=True))})[0-9
 _COCO = re.compile(r'"(?:image_id"\s*:|categories"\s*:\s*\[)')
 """What some part at either end of the file holds, in whichever order its members stand."""
 
+_NOTES, _LISTED = "notes.json", re.compile(r'"(?:images|annotations)"\s*:')
+"""A file that Label Studio writes beside labels of YOLO has categories, but nothing of this."""
+
 _LISTS = "the lists categories, images and annotations"
 
 _CATEGORY = Rule("ANN001", "error", 'a category is not {"id", "name"}', "export the file again")
@@ -195,7 +198,11 @@ def _json(root: Path, folder: str) -> list[str]:
 
 
 def _coco(root: Path, names: Iterable[str]) -> list[str]:
-    return [name for name in names if (root / name).is_file() and _COCO.search(strict.ends(root / name))]
+    return [name for name in names if (root / name).is_file() and _is_coco(name, strict.ends(root / name))]
+
+
+def _is_coco(name: str, ends: str) -> bool:
+    return bool(_COCO.search(ends) and (name != _NOTES or _LISTED.search(ends)))
 
 
 def _pictures(reading: Reading, classes: _Classes, source: str) -> Iterator[Picture]:

@@ -6,7 +6,7 @@ the boxes come out equal; what can be wrong is one pixel at most.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -74,6 +74,7 @@ class _Voc:
         reading: the common part.
         lists: sides of each name in ImageSets.
         stems: names of pictures in a folder by their name without ending, for each folder.
+        places: folders in which the pictures of a folder's annotations may lie, for each folder.
         claimed: pictures that an annotation names.
         keys: pictures that the source names, as in `Dataset`.
     """
@@ -81,6 +82,7 @@ class _Voc:
     reading: Reading
     lists: Mapping[str, set[SplitName]]
     stems: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)
     claimed: set[str] = field(default_factory=set)
     keys: int = 0
 
@@ -104,11 +106,12 @@ def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     """
     reading = begin(Files(root), upright=upright)
     keys = sorted({key for home in layout.homes(reading.files) for key in _xmls(reading, home)})
-    voc = _Voc(reading=reading, lists=_lists(reading))
+    stems = {PurePosixPath(key).stem for key in keys}
+    voc = _Voc(reading=reading, lists=_lists(reading, stems))
     pictures = pack(picture for key in keys for picture in _picture(voc, key))
     unnamed = layout.book_unnamed(reading, pictures, voc.claimed)
     voc.keys += len(unnamed)
-    _book_listed(voc, {PurePosixPath(key).stem for key in (*keys, *unnamed)})
+    _book_listed(voc, stems.union(PurePosixPath(key).stem for key in unnamed))
     return finish(reading, "voc", (), pictures, voc.keys)
 
 
@@ -127,8 +130,13 @@ def _is_voc(path: Path) -> bool:
         return bool(_TAG.search(file.read(_PEEK).replace(b"\0", b"")))
 
 
-def _lists(reading: Reading) -> dict[str, set[SplitName]]:
-    """Return the sides that the lists in ImageSets give to each name."""
+def _lists(reading: Reading, stems: Container[str]) -> dict[str, set[SplitName]]:
+    """Return the sides that the lists in ImageSets give to each name.
+
+    Args:
+        reading: takes findings.
+        stems: names of annotations, without ending.
+    """
     sides: dict[str, set[SplitName]] = {}
     folders = ("ImageSets/Main", "ImageSets")
     folder = next((it for it in folders if any(name.endswith(".txt") for name in reading.files.names(it))), "")
@@ -142,15 +150,20 @@ def _lists(reading: Reading) -> dict[str, set[SplitName]]:
             continue
         reading.sources.append(key)
         for _, line in plain.lines(plain.text(reading.root / key)):
-            given = sides.setdefault(_listed(line), set())
+            given = sides.setdefault(_listed(line, stems), set())
             if name != "trainval.txt" or not given:
                 given.add(layout.SIDES[name.removesuffix(".txt")])
     return sides
 
 
-def _listed(line: str) -> str:
-    """Return the name that a line of a list names: without folder and ending, and without the flag behind it."""
-    name = re.sub(r"\s+(-1|0|1)$", "", line).replace("\\", "/").rpartition("/")[2]
+def _listed(line: str, stems: Container[str]) -> str:
+    """Return the name that a line names: without folder and ending, and without a flag that is not part of it."""
+    whole, plain_name = (_bare(name) for name in (line, re.sub(r"\s+(-1|0|1)$", "", line)))
+    return whole if whole in stems else plain_name
+
+
+def _bare(path: str) -> str:
+    name = path.replace("\\", "/").rpartition("/")[2]
     stem, _, ending = name.rpartition(".")
     return stem if f".{ending}".lower() in {*layout.PICTURES, ".xml"} else name
 
@@ -210,7 +223,10 @@ def _tree(voc: _Voc, key: str) -> Element | None:
 def _find(voc: _Voc, key: str, filename: str) -> str:
     """Return the key of the picture that an annotation describes, or of the missing one that it means."""
     reading = voc.reading
-    folders = _folders(voc, key)
+    home = key.rpartition("/")[0]
+    if home not in voc.places:
+        voc.places[home] = _folders(reading.files, home)
+    folders = voc.places[home]
     named = filename.replace("\\", "/").rpartition("/")[2]
     own, meant = PurePosixPath(key).stem, PurePosixPath(named).stem
     for stem in (own, meant if layout.is_picture(named) else named):
@@ -226,15 +242,14 @@ def _find(voc: _Voc, key: str, filename: str) -> str:
     return layout.missing(reading.files, folders, named or f"{own}.jpg")
 
 
-def _folders(voc: _Voc, key: str) -> list[str]:
-    """Return the folders in which the picture of an annotation may lie, the likeliest first."""
-    parts = key.split("/")[:-1]
+def _folders(files: Files, own: str) -> list[str]:
+    """Return the folders in which the pictures of a folder's annotations may lie, the likeliest first."""
+    parts = own.split("/") if own else []
     at = next((at for at, part in enumerate(parts) if part.casefold() in _TREES), len(parts))
     base, inner = "/".join(parts[:at]), "/".join(parts[at + 1 :])
-    names = sorted(voc.reading.files.names(base))
+    names = sorted(files.names(base))
     shelves = [layout.join(base, name) for name in names if name.casefold() in _SHELVES]
     mirrored = [f"{shelf}/{inner}" for shelf in shelves if inner]
-    own = "/".join(parts)
     return list(dict.fromkeys([own, *shelves] if own == base else [*mirrored, *shelves, base, own]))
 
 

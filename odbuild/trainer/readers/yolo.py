@@ -9,6 +9,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def recognise(files: Files) -> bool:
     if _config_files(files):
         return True
     named = any(_names_files(files)) or {"images", "labels"} <= {*files.names("")}
-    return named and any(_is_labels(files.root / key) for key in _samples(files) if files.problem(key) is None)
+    return named and any(_is_labels(files.root / key) for key in _samples(files))
 
 
 def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
@@ -202,10 +203,12 @@ def _places(files: Files) -> list[str]:
 
 
 def _samples(files: Files) -> Iterator[str]:
-    """Yield one file that may hold labels from each folder where they lie by custom."""
+    """Yield one file that may hold labels, and is not empty, from each folder where they lie by custom."""
     for folder in _places(files):
         names = (name for name in files.names(folder) if name.lower().endswith(".txt") and name not in _NAMES)
-        yield from (layout.join(folder, name) for name in sorted(names)[:1])
+        keys = (layout.join(folder, name) for name in sorted(names))
+        full = (key for key in keys if files.problem(key) is None and (files.root / key).stat().st_size)
+        yield from islice(full, 1)
 
 
 def _is_labels(path: Path) -> bool:
