@@ -30,6 +30,7 @@ from .trainer.readers.reading import FAR
 from .trainer.rules.data import by_code
 from .trainer.rules.every import CATALOGUE, Data
 from .trainer.rules.pictures import misnamed
+from .trainer.shard import TURNED_VIEW
 
 Say = Callable[[str], None]
 
@@ -54,7 +55,7 @@ REASONS: Mapping[str, str] = {
     "IMG105": "which colours are meant is not in the file; save it as RGB where they can be seen",
     "IMG106": "how far it may shrink depends on the model; `odbuild convert --max-side` does it in the records",
     "IMG107": "a larger or squarer picture cannot be made of it",
-    "IMG108": "the equal pictures do not have equal boxes, and which are right takes a look",
+    "IMG108": "the equal pictures differ in their boxes, side or group, and which are right takes a look",
     "IMG109": "both may be meant; `odbuild convert --near-duplicates together` keeps them on one side",
     "IMG111": "no pixel is harmed, but one would be by encoding it anew",
     "LBL301": "a number for it belongs into the label map, which is yours",
@@ -124,6 +125,7 @@ class _Work:
     request: Request
     data: Data
     ledger: list[Change] = field(default_factory=list)
+    undecided: list[Finding] = field(default_factory=list)
 
     @cached_property
     def far(self) -> frozenset[str]:
@@ -217,6 +219,8 @@ def _mended(work: _Work) -> list[_Copy]:
     work.ledger += mended.ledger
     pairs = zip(source.pictures, mended.pictures, strict=True)
     copies = [copy for origin, picture in pairs for copy in _copied(work, origin, picture)]
+    if work.undecided:
+        raise OdbuildError(f"Nothing is mended: {REASONS['IMG103']}.\n{render(work.undecided)}")
     _settle(work)
     return list(_renamed(work, list(_once(work, copies))))
 
@@ -325,7 +329,8 @@ def _transcoded(work: _Work, origin: Picture, seen: Look) -> tuple[Way, str, Ima
     prepared = _prepared(work, origin)
     if work.request.exif is None and prepared.source.orientation != 1 and origin.boxes:
         # JPEG and PNG keep the orientation for somebody to decide; the new file would have none.
-        raise ImageError("IMG103", f"{seen.kind} of orientation {prepared.source.orientation}", "say --exif")
+        told = f"{seen.kind} of orientation {prepared.source.orientation}"
+        work.undecided.append(TURNED_VIEW.at(place(origin.key), told))
     for action in prepared.changes:
         work.book(action, "picture", place(origin.key), _TURNED[action], prepared.source.format)
     info = prepared.info

@@ -11,7 +11,7 @@ import pictures
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from odbuild.trainer import exif, images
 from odbuild.trainer.images import Check, ImageError, ImageInfo, prepare
@@ -169,7 +169,7 @@ def test_orientations_are_read_and_applied(orientation: int) -> None:
     assert upright.getexif() == {}
     assert turned.changes == ("turned",)
     assert turned.info == ImageInfo(format="jpeg", width=upright.width, height=upright.height)
-    assert (upright.width > upright.height) == (orientation < exif.FIRST_SIDEWAYS)
+    assert (upright.width > upright.height) == (orientation not in exif.SIDEWAYS)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -180,6 +180,19 @@ def test_a_size_is_measured_in_the_view_that_the_picture_gets(tmp_path: Path, ki
     for turn in (False, True):
         info = _prepare(data, turn=turn).info
         assert size_of(path, upright=turn) == size_of(io.BytesIO(data), upright=turn) == info.stored
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_only_where_that_is_wanted(orientation: int) -> None:
+    picture = pictures.drawing(mode="RGBA")
+    data = pictures.encoded(picture, "TIFF", exif=pictures.exif(orientation))
+    kept, turned = _prepare(data, turn=False), _prepare(data, turn=True)
+    assert Image.open(io.BytesIO(kept.data)).tobytes() == picture.tobytes()
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert Image.open(io.BytesIO(turned.data)).tobytes() == upright.tobytes()
+    assert kept.source == turned.source
+    assert kept.source.orientation == orientation
+    assert turned.changes == (("transcoded", "turned") if orientation > 1 else ("transcoded",))
 
 
 def _marked_corner(picture: Image.Image) -> tuple[int, int]:
@@ -252,7 +265,7 @@ def test_other_formats_are_made_one_that_the_decoder_reads(kind: str, mode: str,
     prepared = _prepare(data)
     assert prepared.changes == ("transcoded",)
     assert inspect(prepared.data) == prepared.info == ImageInfo(format=expected, width=48, height=32)
-    with pytest.raises(ImageError, match=f"the picture is {kind}.*formats=transcode"):
+    with pytest.raises(ImageError, match=f"the picture is {kind}.*--formats transcode"):
         _prepare(data, formats="fail")
 
 

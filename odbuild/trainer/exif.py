@@ -6,8 +6,8 @@ from contextlib import suppress
 ORIENTATION_TAG = 0x0112
 """Exif tag 274; values 2 to 8 turn or mirror the picture when it is shown."""
 
-FIRST_SIDEWAYS = 5
-"""Orientations from this one on swap width and height."""
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""Orientations that swap width and height."""
 
 
 def orientation(tiff: memoryview) -> int:

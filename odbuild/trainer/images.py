@@ -47,6 +47,9 @@ _TURNS = {
 }
 """What the imaging library calls each turn; most pictures are whole and upright, and never need it."""
 
+_BACK = {6: "ROTATE_90", 8: "ROTATE_270"}
+"""How those turns are undone that do not undo themselves."""
+
 
 class ImageError(OdbuildError):
     """Report a picture that cannot be used. `code` names the rule, `fix` says what to do."""
@@ -85,7 +88,7 @@ class ImageInfo(NamedTuple):
     @property
     def upright(self) -> tuple[int, int]:
         """Width and height once the orientation is applied."""
-        return (self.height, self.width) if self.orientation >= exif.FIRST_SIDEWAYS else self.stored
+        return (self.height, self.width) if self.orientation in exif.SIDEWAYS else self.stored
 
 
 class Prepared(NamedTuple):
@@ -199,7 +202,7 @@ def _gray(data: Data, room: tuple[int, int], kept: Gray | None) -> "Image.Image"
 
     kind = sniff(data)
     if kind in FOREIGN:
-        return _plain(_foreign(data, kind), resized=True).convert("L")
+        return _plain(_foreign(data, kind)[0], resized=True).convert("L")
     if kept is None or kept.shape[1] < room[0] or kept.shape[0] < room[1]:
         kept = strict.gray(data, *room) if kind == "jpeg" else None
     if kept is not None:
@@ -315,29 +318,26 @@ def decoding() -> Iterator[None]:
         raise ImageError("IMG106", "the picture is too large to decode", "shrink it") from error
 
 
-def _foreign(data: Data, kind: str) -> "Image.Image":
-    """Decode the first frame of another format."""
+def _foreign(data: Data, kind: str) -> tuple["Image.Image", int]:
+    """Decode the first frame of another format as it is stored; return its orientation, too."""
     from PIL import Image
 
     with decoding():
         picture = Image.open(io.BytesIO(data), formats=[FOREIGN[kind]])
         _bounded(*picture.size, 3)
+        given = picture.getexif().get(exif.ORIENTATION_TAG, 1)
         picture.load()
-    return picture
+    orientation = given if given in _TURNS else 1
+    if kind == "tiff" and orientation != 1:
+        # The imaging library turns it upright as it decodes it, before anybody could say whether that is wanted.
+        return picture.transpose(Image.Transpose[_BACK.get(orientation, _TURNS[orientation])]), orientation
+    return picture, orientation
 
 
 def _transcode(data: Data, kind: str, *, turn: bool, max_side: int | None) -> Prepared:
     """Re-encode the first frame of another format."""
-    picture = _foreign(data, kind)
-    with decoding():
-        orientation = picture.getexif().get(exif.ORIENTATION_TAG, 1)
-    source = ImageInfo(
-        format=kind,
-        width=picture.width,
-        height=picture.height,
-        # A TIFF is turned while it is decoded, and no browser shows it otherwise.
-        orientation=orientation if orientation in _TURNS and kind != "tiff" else 1,
-    )
+    picture, orientation = _foreign(data, kind)
+    source = ImageInfo(format=kind, width=picture.width, height=picture.height, orientation=orientation)
     target = _shrunk(source.width, source.height, max_side)
     return _encoded(picture, source, target, turned=turn and source.orientation != 1)
 
@@ -397,6 +397,6 @@ def _damaged(why: str) -> ImageError:
 def _unusable(kind: str) -> ImageError:
     fix = "save it as JPEG or PNG"
     if kind in FOREIGN:
-        return ImageError("IMG102", f"the picture is {kind.upper()}", f"{fix}, or choose formats=transcode")
+        return ImageError("IMG102", f"the picture is {kind.upper()}", f"{fix}, or choose --formats transcode")
     what = f"is {kind.upper()}" if kind else "is no picture of a known format"
     return ImageError("IMG102", f"the picture {what}", fix)

@@ -38,8 +38,8 @@ TURNED_VIEW = Rule(
     "IMG103",
     "error",
     "a picture carries an Exif orientation, so it is not known in which view its boxes were drawn",
-    "make the bundle with --exif apply if they were drawn on the upright view, as browsers since 2020 show it, "
-    "or with --exif ignore if on the stored pixels",
+    "say --exif apply to `odbuild bundle` or `convert` if they were drawn on the upright view, as browsers since "
+    "2020 show it, or --exif ignore if on the stored pixels",
 )
 OTHER_SIZE = Rule(
     "IMG104",

@@ -37,9 +37,10 @@ def sizes_of(file: Path | IO[bytes]) -> tuple[tuple[int, int], tuple[int, int]] 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=_FORMATS) as picture:
-                across, down = picture.size
-                turned = picture.format != "TIFF" and _is_sideways(picture)
-                return (across, down), (down, across) if turned else (across, down)
+                size = picture.size
+                turned = size[::-1] if _is_sideways(picture) else size
+                # The size of a TIFF is told as it is shown.
+                return (turned, size) if picture.format == "TIFF" else (size, turned)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError):
         return None
     except Image.DecompressionBombError:
@@ -47,5 +48,7 @@ def sizes_of(file: Path | IO[bytes]) -> tuple[tuple[int, int], tuple[int, int]] 
 
 
 def _is_sideways(picture: "Image.Image") -> bool:
+    if picture.format == "TIFF":
+        return picture.getexif().get(exif.ORIENTATION_TAG) in exif.SIDEWAYS
     block: bytes = picture.info.get("exif", b"")
-    return exif.orientation(memoryview(block.removeprefix(b"Exif\0\0"))) >= exif.FIRST_SIDEWAYS
+    return exif.orientation(memoryview(block.removeprefix(b"Exif\0\0"))) in exif.SIDEWAYS
