@@ -63,6 +63,16 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.parametrize("to", ["records", "coco"])
+def test_a_mounted_disk_is_no_target_itself(
+    run: Commands, source: Path, tmp_path: Path, disk: Disk, to: str
+) -> None:
+    done = run("convert", source, disk.folder, f"--to={to}", cwd=tmp_path)
+    assert done.code == 2
+    assert "is where a disk is mounted, which cannot be replaced. Name a folder in it." in done.told
+    assert not (tmp_path / ".disk.partial").exists()
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

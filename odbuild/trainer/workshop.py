@@ -38,12 +38,12 @@ def workshop(out: Path, worth: str) -> Iterator[Path]:
     out = out.absolute()
     work = beside(out)
     if not work.exists():
-        _require_free(out)
+        require_free(out)
     try:
         work.mkdir(parents=True, exist_ok=True)
         with _locked(work / LOCK, out):
             try:
-                _require_free(out)
+                require_free(out)
                 (work / OUT).mkdir(exist_ok=True)
                 yield work
                 (work / OUT).rename(out)
@@ -60,9 +60,18 @@ def beside(out: Path) -> Path:
     return out.absolute().parent / f".{out.absolute().name}.partial"
 
 
-def _require_free(out: Path) -> None:
+def require_free(out: Path) -> None:
+    """Make sure that a finished folder can take the place of a target.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if out.is_symlink():
+        raise UsageError(f"{out} is a link. Name a folder where nothing is, such as one beside what it leads to.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists already. Name another folder, or remove it.")
+    if out.exists() and os.path.ismount(out):
+        raise UsageError(f"{out} is where a disk is mounted, which cannot be replaced. Name a folder in it.")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from odbuild.trainer.dataset import Dataset, Picture
 from odbuild.trainer.findings import Change, in_order, place, quote, render
 from odbuild.trainer.index import LEDGER
 from odbuild.trainer.readers.files import alike, odd_key
+from odbuild.trainer.workshop import require_free
 
 from . import cloud, coco, yolo
 
@@ -93,8 +94,7 @@ def check_target(out: Path, root: Path, name: str) -> None:
         )
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"{out} lies in the dataset {root}, which is never written to. Name another folder.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists already. Name another folder, or remove it.")
+    require_free(out)
 
 
 def _place(folder: Path, name: str, what: str) -> Path:
