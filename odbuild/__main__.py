@@ -55,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 failed work or findings, 2 wrong usage, 3 broken data, 70 a bug, 130 an interrupt.
     """
     # A path may hold bytes that the terminal's encoding lacks; that must not end a finished build.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # It was closed before the start, as services do that want nothing of it.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     # A service stops a process by SIGTERM: clean up as after Ctrl-C.
@@ -176,6 +180,12 @@ def _convert(arguments: argparse.Namespace) -> None:
     from .trainer.policies import Policies
 
     given = vars(arguments)
+    idle = [name for name in ("validation", "group", "near_duplicates") if name in given]
+    if idle and given.get("split") == "source":
+        option = idle[0].replace("_", "-")
+        raise UsageError(
+            f"--{option} says how to divide, but --split source takes the sides as they are. Leave out one."
+        )
     chosen = {name: given[name] for name in Policies.__dataclass_fields__ if name in given and name != "max_side"}
     rest = {name: given[name] for name in Request.__dataclass_fields__ if name in given}
     made = convert(Request(**rest, policies=Policies(**chosen)), _say)
@@ -532,7 +542,10 @@ def _side(word: str) -> int | str:
 
 
 def _bytes(word: str) -> int:
-    return _count(word.rstrip("KMG")) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(word[-1:], 1)
+    unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(word[-1:])
+    if unit and not word[:-1].isdecimal():
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of bytes such as 64M")
+    return _count(word[:-1]) * unit if unit else _count(word)
 
 
 def _number(word: str) -> float:

@@ -97,6 +97,8 @@ def _run(request: Request, say: Say) -> Run | None:
 
 def _max_side(request: Request, say: Say) -> int | None:
     if request.max_side != "auto":
+        if request.model is not None:
+            raise UsageError("--model says what --max-side auto can use. Say that, too, or leave --model out.")
         return request.max_side
     if request.model is None:
         raise UsageError("--max-side auto is what a model can use. Name it with --model.")

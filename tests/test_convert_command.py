@@ -91,6 +91,12 @@ def test_every_choice_arrives(source: Path, cache: Path) -> None:
         (["--jobs=0"], "argument --jobs"),
         (["--shard-bytes=5T"], "argument --shard-bytes"),
         (["--split=dice"], "argument --split"),
+        (["--shard-bytes=1KM"], "argument --shard-bytes: '1KM' is no number of bytes such as 64M"),
+        (["--split=source", "--group=folder"], "--group says how to divide, but --split source takes the sides"),
+        (["--split=source", "--near-duplicates=together"], "--near-duplicates says how to divide"),
+        (["--split=source", "--validation=0.5"], "--validation says how to divide"),
+        (["--model=ssd_mobilenet_v1"], "Say that, too, or leave --model out"),
+        (["--model=ssd_mobilenet_v1", "--max-side=500"], "Say that, too, or leave --model out"),
     ],
 )
 def test_a_wrong_word_is_told_and_nothing_is_left(
@@ -101,6 +107,50 @@ def test_a_wrong_word_is_told_and_nothing_is_left(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in source.parent.iterdir() if path != cache) == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        (r"regex:cam(\d+)", r"--group regex:cam(\d+) names no group, not of "),
+        ("prefix:_", "--group prefix:_ names no group, not of "),
+        (r"regex:jpg", "--group regex:jpg puts all 8 pictures into one group, which leaves none to validate"),
+    ],
+)
+def test_a_grouping_that_divides_nothing_is_told(source: Path, cache: Path, way: str, message: str) -> None:
+    done = _run(cache, source, source.parent / "out", f"--group={way}", "--check=none")
+    assert (done.returncode, message in done.stderr) == (1, True), done.stderr
+    assert not (source.parent / "out").exists()
+
+
+def test_pictures_that_a_grouping_passes_over_are_told(source: Path, cache: Path) -> None:
+    done = _run(cache, source, source.parent / "out", "--group=regex:[012]/", "--check=none")
+    assert done.returncode == 0
+    assert "warning SPL403: pictures have no group by --group" in done.stderr
+    assert 'pictures: 2 of 8, annotations["3/3.jpg"] the first' in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_without_somebody_to_tell_it_works_all_the_same(source: Path, cache: Path, closed: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *_command(source, source.parent / "out", "--check=none")]
+    done = subprocess.run(
+        command, env={**os.environ, "ODBUILD_CACHE": str(cache)}, capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert index.load(source.parent / "out").train.pictures
+    assert b"Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("to", ["records", "coco"])
+@pytest.mark.parametrize("leads", ["to a folder", "nowhere"])
+def test_a_link_is_no_target(source: Path, cache: Path, to: str, leads: str) -> None:
+    link = source.parent / "link"
+    link.symlink_to("real")
+    if leads == "to a folder":
+        (source.parent / "real").mkdir()
+    done = _run(cache, source, link, f"--to={to}")
+    assert (done.returncode, "is a link. Name a folder where nothing is" in done.stderr) == (2, True), done.stderr
+    assert not (source.parent / ".link.partial").exists()
 
 
 @pytest.mark.parametrize(("word", "size"), [("7", 7), ("3K", 3072), ("128M", 1 << 27), ("2G", 1 << 31)])

@@ -95,7 +95,7 @@ KEYS: dict[str, tuple[str, str, tuple[int, int]]] = {
     "absolute": ("/etc/hostname", "is an absolute path", OUT),
     "nul": ("a\0.jpg", "holds control characters", OUT),
     "escape": (f"{ESCAPE}.jpg", "holds control characters", OUT),
-    "surrogate": ("\ud800.jpg", "holds control characters", OUT),
+    "surrogate": ("\ud800.jpg", "holds bytes that are no text", OUT),
     "64 KB": ("x" * 65536 + ".jpg", 'no file for a picture.*\n.*"x{60}...x{56}.jpg"', LOST),
     "deep": ("a/" * 32768 + "b.jpg", 'no file for a picture.*\n.*"a/a/.*/b.jpg"', LOST),
     "case": ("GOOD.JPG", 'differ in case alone.*\n.*"good.jpg"\\]: and "GOOD.JPG"', OUT),

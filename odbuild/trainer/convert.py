@@ -212,7 +212,9 @@ def _side(made: _Made, labels: Iterable[str]) -> Side:
 
 def _smallest(total: Account) -> SmallestBox:
     assert total.smallest is not None  # noqa: S101 - there are boxes
-    share, key, number, label, width, height = total.smallest
+    share, key, number, label, *sides = total.smallest
+    # Of more digits the last ones depend on the format that the boxes were read from.
+    share, width, height = (float(f"{value:.6g}") for value in (share, *sides))
     return SmallestBox(key=key, index=number, label=label, width=width, height=height, share=share)
 
 

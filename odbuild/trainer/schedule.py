@@ -28,6 +28,7 @@ _LEAKED = Rule(
     "a picture is on two sides of the split that the dataset brings",
     "keep it on one side, as its content is the same, or choose --split hash",
 )
+_NO_GROUP = Rule("SPL403", "warning", "pictures have no group by --group, so each stands for itself")
 
 
 Looks = Sequence[int | None]
@@ -93,6 +94,7 @@ def schedule(
         bare = (picture for picture in dataset.pictures if not picture.boxes)
         ledger += [shard.dropped("picture", place(picture.key), "ANN003", "no box") for picture in bare]
         dataset = replace(dataset, pictures=pack(picture for picture in dataset.pictures if picture.boxes))
+        findings = [finding for finding in findings if (finding.code, finding.severity) != ("ANN003", "info")]
     seen = survey(dataset)
     labels = in_order(dataset.declared, count_labels(seen.pictures))
     sides = _sides(seen, policies, dataset.root, look) if seen.pictures else {}
@@ -126,9 +128,32 @@ def _sides(
     for index, other in {max(pair): min(pair) for pair in near}.items():
         where, like = (seen.pictures[it].key for it in (index, other))
         seen.findings.append(_ALIKE.at(place(where), f"like {quote(like)}"))
-    names = together(seen.prints, grouping(policies.group)(seen.pictures), near)
+    groups = list(grouping(policies.group)(seen.pictures))
+    names = together(seen.prints, groups, near)
+    if policies.group not in ("column", "none"):
+        _judge_groups(seen, policies.group, groups)
     train, validation = divide(seen.pictures, names, policies.validation)
     return {"train": train, "validation": validation}
+
+
+def _judge_groups(seen: Survey, way: str, groups: Sequence[str]) -> None:
+    """Tell of pictures without a group, though it was said how to name it.
+
+    Raises:
+        OdbuildError: none has one, or all have the same.
+    """
+    bare = [index for index, group in enumerate(groups) if not group]
+    if len(bare) == len(groups):
+        raise OdbuildError(
+            f"--group {way} names no group, not of {quote(seen.pictures[0].key)} and not of another picture."
+        )
+    if len(set(groups)) == 1 < len(set(seen.prints)):
+        raise OdbuildError(
+            f"--group {way} puts all {len(groups):,} pictures into one group, which leaves none to validate."
+        )
+    if bare:
+        where = place(seen.pictures[bare[0]].key)
+        seen.findings.append(_NO_GROUP.at("pictures", f"{len(bare):,} of {len(groups):,}, {where} the first"))
 
 
 def _given(seen: Survey, root: Path) -> dict[str, list[int]]:

@@ -49,14 +49,14 @@ def locate(folder: Path, named: str | None = None) -> tuple[Path, str]:
 
     Raises:
         OdbuildError: there is none, or more than one.
-        UsageError: no format has that name.
+        UsageError: there is no such folder, or no format of that name.
     """
     if named is not None and named not in READERS:
         near = did_you_mean(named, READERS)
         raise UsageError(f"There is no format {named!r}.{near} There are: {', '.join(READERS)}.")
     if not folder.is_dir():
         what = "is a file; unpack it and name the folder" if folder.exists() else "does not exist"
-        raise OdbuildError(f"The dataset folder {folder} {what}.")
+        raise UsageError(f"The dataset folder {folder} {what}.")
     unread: list[OSError] = []
     try:
         for places in _places(folder):

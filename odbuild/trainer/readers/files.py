@@ -190,8 +190,11 @@ def alike(keys: Iterable[str]) -> Iterator[Finding]:
 
 def odd_key(key: str) -> str:
     """Say why a key cannot be a plain path below the root; empty where it can."""
-    if not key.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in key):
+    kinds = set() if key.isprintable() else set(map(unicodedata.category, key))
+    if "Cc" in kinds:
         return "holds control characters"
+    if "Cs" in kinds:
+        return "holds bytes that are no text"
     if key.startswith("/"):
         return "is an absolute path"
     if _ODD_PART.search(key):

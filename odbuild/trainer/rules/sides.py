@@ -77,7 +77,7 @@ def leaked(data: Data) -> Iterator[Finding]:
 def divided_group(data: Data) -> Iterator[Finding]:
     """Pictures of one group, such as the frames of one film, are alike: who has seen one knows the others.
 
-    Keep each group on one side.
+    Keep each group on one side, as `--group` does in a conversion, which tells of pictures that it finds none for.
     """
     yield from _shared(data, _GROUP, lambda row: row.group)
 
