@@ -193,9 +193,11 @@ def _stop_on_errors(plan: Schedule, total: Account, changes: _Changes, work: Pat
     for (action, _, code), times in changes.items():
         lost[code] += times * (action == "dropped")
     why = ", ".join(f"{times:,} {code}" for code, times in sorted(lost.items()) if times)
+    told = render(finding for finding in total.findings.told() if lost[finding.code])
     raise OdbuildError(
         f"{plan.root} has no usable box: {plan.pictures:,} pictures, {plan.boxes:,} boxes"
-        f"{f', left out for {why}' if why else ''}. Draw boxes around the objects to be found."
+        f"{f', left out for {why}' if why else ''}"
+        + (f":\n{told}" if told else ". Draw boxes around the objects to be found.")
     )
 
 
