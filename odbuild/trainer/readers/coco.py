@@ -27,6 +27,7 @@ from .reading import (
     far,
     finish,
     note_background,
+    over,
     require_inside,
     usable_file,
 )
@@ -364,20 +365,12 @@ def _boxes(
             _lose(reading, _NO_SIZE, place(key, index), quote(label))
         else:
             left, top, width, height = edges
-            right, bottom = left + width, top + height
-            odd = far((left, top, right, bottom), size, label)
+            corners = (left, top, left + width, top + height)
+            odd = far(corners, size, label)
             if odd:
                 _lose(reading, FAR, place(key, index), odd)
-                continue
-            yield Box(
-                label=label,
-                ymin=top / size[1],
-                xmin=left / size[0],
-                ymax=bottom / size[1],
-                xmax=right / size[0],
-                index=index,
-                crowd=bool(file.crowds[row]),
-            )
+            else:
+                yield over(size, corners, label, index, crowd=bool(file.crowds[row]))
 
 
 def _lose(reading: Reading, rule: Rule, where: str, value: str) -> None:

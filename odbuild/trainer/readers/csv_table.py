@@ -28,6 +28,7 @@ from .reading import (
     finish,
     lose_box,
     note_background,
+    over,
     usable_file,
     usable_label,
 )
@@ -263,18 +264,10 @@ def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int
     wrong = [f"{name} is {quote(cells[name])}" for name, edge in zip(_EDGES, edges, strict=True) if edge is None]
     if wrong:
         return _NO_NUMBER.at(where, wrong[0])
-    left, top, right, bottom = found = [edge for edge in edges if edge is not None]
-    width, height = size
+    found = [edge for edge in edges if edge is not None]
     if odd := far(found, size, cells["class"]):
         return FAR.at(where, odd)
-    return Box(
-        label=cells["class"],
-        ymin=top / height,
-        xmin=left / width,
-        ymax=bottom / height,
-        xmax=right / width,
-        index=number,
-    )
+    return over(size, found, cells["class"], number)
 
 
 def _picture(reading: Reading, named: set[str], key: str, rows: Iterable[Picture]) -> Iterator[Picture]:

@@ -136,6 +136,29 @@ def far(edges: Sequence[float], size: tuple[int, int], label: str) -> str:
     return f"{', '.join(f'{edge:.6g}' for edge in edges)} in {width} x {height}, {quote(label)}"
 
 
+def over(
+    size: tuple[int, int],
+    edges: Sequence[float],
+    label: str,
+    index: int,
+    *,
+    difficult: bool = False,
+    crowd: bool = False,
+) -> Box:
+    """Return the box of edges in pixels, left, top, right and bottom, over the width and height of its picture."""
+    (left, top, right, bottom), (width, height) = edges, size
+    return Box(
+        label=label,
+        ymin=top / height,
+        xmin=left / width,
+        ymax=bottom / height,
+        xmax=right / width,
+        index=index,
+        difficult=difficult,
+        crowd=crowd,
+    )
+
+
 def usable_edge(reading: Reading, where: str, value: object) -> bool:
     """Say whether the value can be the edge of a box; each that cannot is an error."""
     if is_fraction(value):

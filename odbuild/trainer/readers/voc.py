@@ -29,6 +29,7 @@ from .reading import (
     lose_box,
     lose_picture,
     note_background,
+    over,
     usable_label,
 )
 from .sizes import measured
@@ -279,16 +280,8 @@ def _boxes(reading: Reading, key: str, picture: str, tree: Element, size: tuple[
             lose_box(reading, picture, index, FAR.at(spot(key, element.line), odd))
         else:
             reading.drawn += 1
-            left, top, right, bottom = edges
-            yield Box(
-                label=label,
-                ymin=top / size[1],
-                xmin=left / size[0],
-                ymax=bottom / size[1],
-                xmax=right / size[0],
-                index=index,
-                difficult=plain.whole(element.word("difficult")) == 1,
-            )
+            difficult = plain.whole(element.word("difficult")) == 1
+            yield over(size, edges, label, index, difficult=difficult)
 
 
 def _edges(element: Element, key: str) -> list[float] | Finding:
