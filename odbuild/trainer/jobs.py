@@ -15,7 +15,7 @@ from .packed import Rows, rows_of
 from .policies import Policies
 from .sources import Source
 
-VERSION = 3
+VERSION = 4
 """To be raised when the same job would give other bytes or another account than before."""
 
 LEAST_BYTES = 16 * 1024 * 1024
