@@ -54,11 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 is success, 1 failed work or findings, 2 wrong usage, 3 broken data, 70 a bug, 130 an interrupt.
     """
-    # A path may hold bytes that the terminal's encoding lacks; that must not end a finished build.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             # It was closed before the start, as services do that want nothing of it.
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    # A path may hold bytes that the terminal's encoding lacks; that must not end a finished build.
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     # A service stops a process by SIGTERM: clean up as after Ctrl-C.
