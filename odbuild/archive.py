@@ -123,7 +123,7 @@ def atomic(target: Path) -> Iterator[Path]:
     Raises:
         OdbuildError: the target cannot be written, or no room is left.
     """
-    part = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    part = target.with_name(f".odbuild-{secrets.token_hex(8)}{target.suffix}")
     try:
         # What else fails in the caller's block is the caller's to explain.
         with reported(target, only=_NO_ROOM):
@@ -146,7 +146,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     Raises:
         OdbuildError: the target cannot be written, or no room is left.
     """
-    part = target.with_name(f".{secrets.token_hex(8)}")
+    part = target.with_name(f".odbuild-{secrets.token_hex(8)}")
     try:
         with reported(target):
             target.parent.mkdir(parents=True, exist_ok=True)
