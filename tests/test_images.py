@@ -11,12 +11,12 @@ import pictures
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from odbuild.trainer import exif, images
 from odbuild.trainer.images import Check, ImageError, ImageInfo, prepare
 from odbuild.trainer.jpeg import Data
-from odbuild.trainer.readers.sizes import size_of
+from odbuild.trainer.readers.sizes import sizes_of
 
 GOOD = {
     **jpegs.GOOD,
@@ -179,7 +179,54 @@ def test_a_size_is_measured_in_the_view_that_the_picture_gets(tmp_path: Path, ki
     path = pictures.write(tmp_path, "a", data)
     for turn in (False, True):
         info = _prepare(data, turn=turn).info
-        assert size_of(path, upright=turn) == size_of(io.BytesIO(data), upright=turn) == info.stored
+        found = sizes_of(path)
+        assert found
+        assert found[turn] == info.stored
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def _late(data: bytes) -> bytes:
+    """Return a PNG whose Exif stands behind its pixels."""
+    block = pictures.exif(6)[6:]
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    return data[:-12] + chunk + data[-12:]
+
+
+def _xmp(kind: int, value: str | bytes) -> bytes:
+    """Return a TIFF with XMP of some type of tag."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[700] = kind
+    tags[700] = value
+    return pictures.encoded(pictures.drawing(), "TIFF", tiffinfo=tags)
+
+
+ODDLY_TURNED = {
+    "late exif": _late(pictures.encoded(pictures.drawing(), "PNG")),
+    "webp by xmp": pictures.encoded(pictures.drawing(), "WEBP", xmp=XMP),
+    "tiff by xmp": _xmp(1, XMP),
+    "xmp of another type": _xmp(2, "<x:xmpmeta/>"),
+    "jpeg by xmp": pictures.encoded(pictures.drawing(), xmp=XMP),
+}
+
+
+@pytest.mark.parametrize("name", ODDLY_TURNED)
+def test_whoever_asks_for_the_orientation_gets_the_same(tmp_path: Path, name: str) -> None:
+    path = pictures.write(tmp_path, "a", ODDLY_TURNED[name])
+    found = sizes_of(path)
+    if name == "xmp of another type":
+        assert found is None
+        with pytest.raises(ImageError, match="cannot be decoded"):
+            _prepare(ODDLY_TURNED[name])
+        return
+    kept, turned = (_prepare(ODDLY_TURNED[name], turn=turn) for turn in (False, True))
+    assert found == (kept.info.stored, turned.info.stored) == (kept.source.stored, kept.source.upright)
+
+
+def test_what_is_longer_than_a_jpeg_can_be_becomes_a_png() -> None:
+    made = _prepare(pictures.encoded(Image.new("RGB", (66_000, 1)), "TIFF"))
+    assert (made.info.format, made.info.stored) == ("png", (66_000, 1))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import exif, jpeg, png, strict
 from .errors import OdbuildError
@@ -46,6 +46,22 @@ _TURNS = {
     8: "ROTATE_90",
 }
 """What the imaging library calls each turn; most pictures are whole and upright, and never need it."""
+
+_TIFF_SIZE = 256, 257
+"""Tags of a TIFF that hold width and height in pixels."""
+
+_FAILURES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What the imaging library raises on files that it did not expect."""
 
 _BACK = {6: "ROTATE_90", 8: "ROTATE_270"}
 """How those turns are undone that do not undo themselves."""
@@ -312,22 +328,48 @@ def decoding() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError) as error:
+    except _FAILURES as error:
         raise _damaged(str(error) or type(error).__name__) from error
     except Image.DecompressionBombError as error:
         raise ImageError("IMG106", "the picture is too large to decode", "shrink it") from error
 
 
-def _foreign(data: Data, kind: str) -> tuple["Image.Image", int]:
-    """Decode the first frame of another format as it is stored; return its orientation, too."""
+def sizes(data: Data) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return width and height in pixels as stored, and as shown; None for what is no picture that can be used.
+
+    It is not decoded here: a picture that is damaged further on is found when it is checked.
+    """
+    kind = sniff(data)
+    try:
+        info = _opened(data, kind)[1] if kind in FOREIGN else inspect(data, check="none")
+    except ImageError:
+        return None
+    return info.stored, info.upright
+
+
+def _opened(data: Data, kind: str) -> tuple["Image.Image", ImageInfo]:
+    """Open a picture of another format, and tell what it is before it is decoded."""
     from PIL import Image
 
     with decoding():
         picture = Image.open(io.BytesIO(data), formats=[FOREIGN[kind]])
         _bounded(*picture.size, 3)
         given = picture.getexif().get(exif.ORIENTATION_TAG, 1)
-        picture.load()
+        # The imaging library tells the size of a TIFF as it is shown, if its own tag says how.
+        tags: Any = getattr(picture, "tag_v2", None)
+        width, height = (int(tags[tag]) for tag in _TIFF_SIZE) if tags else picture.size
     orientation = given if given in _TURNS else 1
+    return picture, ImageInfo(format=kind, width=width, height=height, orientation=orientation)
+
+
+def _foreign(data: Data, kind: str) -> tuple["Image.Image", int]:
+    """Decode the first frame of another format as it is stored; return its orientation, too."""
+    from PIL import Image
+
+    picture, info = _opened(data, kind)
+    orientation = info.orientation
+    with decoding():
+        picture.load()
     if kind == "tiff" and orientation != 1:
         # The imaging library turns it upright as it decodes it, before anybody could say whether that is wanted.
         return picture.transpose(Image.Transpose[_BACK.get(orientation, _TURNS[orientation])]), orientation
@@ -347,7 +389,7 @@ def _encoded(
 ) -> Prepared:
     from PIL import Image
 
-    lossless = source.format == "png" or _wants_png(picture)
+    lossless = source.format == "png" or _wants_png(picture) or max(target or picture.size) > jpeg.MOST_SIDE
     picture = _plain(picture, resized=target is not None)
     if target is not None:
         picture = picture.resize(target, Image.Resampling.LANCZOS, reducing_gap=2.0)

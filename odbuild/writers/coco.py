@@ -1,15 +1,13 @@
 """COCO JSON: `annotations/instances_<side>.json` beside the pictures, boxes in pixels."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from odbuild.errors import OdbuildError
-from odbuild.trainer.dataset import Dataset, Picture, Span, SplitName, all_labels
+from odbuild.trainer.dataset import Dataset, Picture, SplitName, all_labels
 from odbuild.trainer.findings import place
-from odbuild.trainer.readers.sizes import size_of
+from odbuild.trainer.readers.sizes import sizes_of
 
 SAYS = frozenset({"split", "crowd"})
 """A file for each side, and `iscrowd`."""
@@ -94,20 +92,9 @@ def _size(dataset: Dataset, picture: Picture) -> tuple[int, int]:
     """
     path = dataset.path(picture)
     recorded = picture.size if picture.span is None else None
-    size = recorded or _stored(path, picture.span) or picture.size
+    size = recorded or (sizes_of(path, picture.span) or [picture.size])[0]
     if size is None:
         raise OdbuildError(
             f"The size of {place(picture.key)} in {path} is not known, and COCO needs it. Replace the picture."
         )
     return size
-
-
-def _stored(path: Path, span: Span | None) -> tuple[int, int] | None:
-    try:
-        with path.open("rb") as file:
-            if span is None:
-                return size_of(file)
-            file.seek(span.offset)
-            return size_of(io.BytesIO(file.read(span.length)))
-    except OSError as error:
-        raise OdbuildError(f"{path} cannot be read: {error.strerror}.") from error
