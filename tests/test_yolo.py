@@ -79,6 +79,26 @@ def test_a_key_that_stands_twice_in_the_config_is_refused(tmp_path: Path, config
     assert caught.value.code == "ANN006"
 
 
+@pytest.mark.parametrize(
+    "config", ["train: JPEGImages\nnames: [cat, dog]\n", "train: all.txt\nnames: [cat, dog]\n"]
+)
+@pytest.mark.parametrize("beside", [LINE.replace("1", "0", 1), ""])
+def test_labels_in_two_places_are_told_whatever_names_the_picture(
+    tmp_path: Path, config: str, beside: str
+) -> None:
+    put(tmp_path, {"data.yaml": config, "all.txt": "JPEGImages/a.jpg\n", "JPEGImages/a.jpg": JPEG})
+    put(tmp_path, {"labels/a.txt": LINE, "JPEGImages/a.txt": beside})
+    data, found = readers.read(tmp_path)
+    assert _codes(found) == [("ANN006", '"labels/a.txt"', '"JPEGImages/a.txt"')]
+    assert [picture.key for picture in data.pictures] == ["JPEGImages/a.jpg"]
+
+
+def test_mappings_may_be_merged(tmp_path: Path) -> None:
+    config = f"a: &a {{b: 1}}\nc: &c {{d: 2}}\ne:\n  <<: *a\n  <<: *c\n{YAML}"
+    data, found = _read(tmp_path, LINE, **{"data.yaml": config})
+    assert (list(data.pictures[0].boxes), found) == ([FOUND], [])
+
+
 def test_a_name_that_cannot_be_one_is_left_out_where_no_box_has_it(tmp_path: Path) -> None:
     config = 'train: images\nnames: ["\\uD800", dog, ""]\n'
     data, found = _read(tmp_path, LINE, **{"data.yaml": config})

@@ -7,7 +7,7 @@ picture without them is background.
 import math
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -153,12 +153,24 @@ def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     reading.sources.append(yolo.config.file)
     _find_pictures(yolo)
     pairs = {key: _labels_of(reading.files, key) for key in sorted(yolo.sides)}
-    orphans = sorted(yolo.labels.difference(filter(None, pairs.values())))
+    known = set(filter(None, pairs.values()))
+    known.update(_seconds(reading, pairs, known))
+    orphans = sorted(yolo.labels.difference(known))
     _pair_orphans(reading, pairs, [key for key in orphans if _means_picture(reading, key)])
     pictures = (picture for key, labels in pairs.items() for picture in _picture(yolo, key, labels))
     packed = pack(pictures)
     names = [name for _, name in sorted(yolo.config.names.items())]
     return finish(reading, "yolo", names, packed, len(pairs) + yolo.lost)
+
+
+def _seconds(reading: Reading, pairs: Mapping[str, str | None], known: Container[str]) -> Iterator[str]:
+    """Yield the files of labels of pictures that have others, too, and are of no other picture; they are told."""
+    for key, labels in pairs.items():
+        others = [path for path in labels_paths(key) if path not in known and reading.files.exists(path)]
+        for path in others:
+            if _means_picture(reading, path):
+                reading.findings.append(_SECOND.at(quote(path), quote(str(labels))))
+                yield path
 
 
 def _pair_orphans(reading: Reading, pairs: dict[str, str | None], orphans: Iterable[str]) -> None:
@@ -307,7 +319,9 @@ def _require_unique(tree: Any, path: Path) -> None:
         left += [part for pair in pairs for part in pair] or members
         first: dict[str, Any] = {}
         for key, _ in pairs:
-            other: Any = first.setdefault(key.value, key) if isinstance(key.value, str) else key
+            # Several mappings may be merged into one.
+            plain_key = isinstance(key.value, str) and key.value != "<<"
+            other: Any = first.setdefault(key.value, key) if plain_key else key
             if other is not key:
                 lines = f"{other.start_mark.line + 1} and {key.start_mark.line + 1}"
                 raise UnreadableError(
