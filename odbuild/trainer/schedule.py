@@ -9,7 +9,7 @@ from typing import Any
 from . import jobs, shard
 from .dataset import in_order
 from .errors import OdbuildError
-from .findings import Change, Finding, Rule, place, quote
+from .findings import Change, Finding, Rule, place, quote, render
 from .groups import grouping, together
 from .labels import label_ids
 from .mend import mend
@@ -97,6 +97,8 @@ def schedule(
         findings = [finding for finding in findings if (finding.code, finding.severity) != ("ANN003", "info")]
     seen = survey(dataset)
     labels = in_order(dataset.declared, count_labels(seen.pictures))
+    if labels and policies.split == "hash" and policies.group not in ("column", "none"):
+        _require_groups(seen, policies.group, [*findings, *seen.findings.told()])
     sides = _sides(seen, policies, dataset.root, look) if seen.pictures else {}
     job = jobs.Job(name="", labels=labels, policies=policies, rows=())
     names = {side: _lay(side, chosen, seen, job, work) for side, chosen in sides.items()}
@@ -128,28 +130,33 @@ def _sides(
     for index, other in {max(pair): min(pair) for pair in near}.items():
         where, like = (seen.pictures[it].key for it in (index, other))
         seen.findings.append(_ALIKE.at(place(where), f"like {quote(like)}"))
-    groups = list(grouping(policies.group)(seen.pictures))
-    names = together(seen.prints, groups, near)
-    if policies.group not in ("column", "none"):
-        _judge_groups(seen, policies.group, groups)
+    names = together(seen.prints, grouping(policies.group)(seen.pictures), near)
     train, validation = divide(seen.pictures, names, policies.validation)
     return {"train": train, "validation": validation}
 
 
-def _judge_groups(seen: Survey, way: str, groups: Sequence[str]) -> None:
+def _require_groups(seen: Survey, way: str, found: Iterable[Finding]) -> None:
     """Tell of pictures without a group, though it was said how to name it.
+
+    Args:
+        seen: the pictures.
+        way: how to name their groups.
+        found: what was found before, which may be why.
 
     Raises:
         OdbuildError: none has one, or all have the same.
     """
+    groups = list(grouping(way)(seen.pictures))
     bare = [index for index, group in enumerate(groups) if not group]
+    problem = ""
     if len(bare) == len(groups):
+        problem = f"names no group, not of {quote(seen.pictures[0].key)} and not of another picture"
+    elif len(set(groups)) == 1 < len(set(seen.prints)):
+        problem = f"puts all {len(groups):,} pictures into one group, which leaves none to validate"
+    if problem:
+        told = render(found)
         raise OdbuildError(
-            f"--group {way} names no group, not of {quote(seen.pictures[0].key)} and not of another picture."
-        )
-    if len(set(groups)) == 1 < len(set(seen.prints)):
-        raise OdbuildError(
-            f"--group {way} puts all {len(groups):,} pictures into one group, which leaves none to validate."
+            f"--group {way} {problem}. Choose another, or --group none." + (f"\n{told}" if told else "")
         )
     if bare:
         where = place(seen.pictures[bare[0]].key)
