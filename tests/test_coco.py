@@ -183,6 +183,8 @@ def test_a_category_above_others_is_no_class(tmp_path: Path) -> None:
         ({"annotations": [{**ANNOTATION, "bbox": [30, 8, -20, 16]}]}, [], 1),
         ({"images": [IMAGE, {**IMAGE, "id": 8}]}, [("warning", "ANN006"), ("info", "ANN003")], 1),
         ({"images": [IMAGE, {**IMAGE, "file_name": "b.jpg"}]}, [("error", "ANN006")], 1),
+        ({"images": [IMAGE, IMAGE]}, [("warning", "ANN006")], 1),
+        ({"categories": [CATEGORY, CATEGORY]}, [("warning", "ANN006")], 1),
         ({"images": [IMAGE, {"id": 8}]}, [("error", "ANN001")], 1),
         ({"images": [IMAGE, {**IMAGE, "id": [8]}]}, [("error", "ANN001")], 1),
         ({"images": [IMAGE, 8]}, [("error", "ANN001")], 1),

@@ -111,6 +111,34 @@ def test_a_table_of_one_side_takes_no_picture_of_another(tmp_path: Path) -> None
     assert whole(data)
 
 
+def test_a_side_without_a_folder_has_its_pictures_in_those_of_others(tmp_path: Path) -> None:
+    tables = {f"{side}.csv": HEAD + ROW.replace("a.", f"{side}.") for side in ("train", "val", "test")}
+    shown = {f"train/{name}.jpg": JPEG for name in ("train", "val")}
+    data, found = readers.read(put(tmp_path, {**tables, **shown, "test/test.jpg": JPEG}))
+    assert {it.key: it.split for it in data.pictures} == {
+        "train/train.jpg": "train",
+        "train/val.jpg": "validation",
+        "test/test.jpg": "test",
+    }
+    assert not found
+
+
+def test_tables_of_one_class_each_add_up(tmp_path: Path) -> None:
+    dogs = HEAD + ROW.replace("cat", "dog") + "b.jpg,40,20,,,,,\n"
+    files = {"cats.csv": HEAD + ROW + "b.jpg,40,20,cat,4,5,8,10\n", "dogs.csv": dogs}
+    data, found = readers.read(put(tmp_path, {**files, "a.jpg": JPEG, "b.jpg": JPEG}))
+    assert [[box.label for box in it.boxes] for it in data.pictures] == [["cat", "dog"], ["cat"]]
+    assert not found
+
+
+@pytest.mark.parametrize("size", ["40,20", ","])
+def test_a_box_of_a_picture_without_a_file_is_left_out_with_it(tmp_path: Path, size: str) -> None:
+    table = HEAD + ROW + f"gone.jpg,{size},cat,4,5,1e9,10\n"
+    data, found = readers.read(put(tmp_path, {"x.csv": table, "a.jpg": JPEG}))
+    assert [(it.code, it.severity) for it in found] == [("ANN002", "warning")]
+    assert whole(data)
+
+
 @pytest.mark.parametrize("others", [["all"], ["all", "train"], ["b", "train_2"]])
 def test_a_picture_in_two_tables_of_one_side_is_told(tmp_path: Path, others: list[str]) -> None:
     names = ["a_labels", *(f"{name}_labels" for name in others)]

@@ -62,6 +62,14 @@ def test_boxes_are_those_written_over_the_size(
     assert whole(read)
 
 
+@pytest.mark.parametrize("size", [(40, 20), (0, 0)])
+def test_a_box_of_a_picture_without_a_file_is_left_out_with_it(tmp_path: Path, size: tuple[int, int]) -> None:
+    far = voc_xml(size, [("cat", 4, 5, 10**9, 10)], "gone.jpg")
+    data, found = readers.read(put(tmp_path, {"a.xml": XML, "a.jpg": JPEG, "gone.xml": far}))
+    assert [(it.code, it.severity) for it in found] == [("ANN002", "warning")]
+    assert whole(data)
+
+
 def test_what_looks_like_a_flag_may_belong_to_a_name(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {}
     for name in ("photo 0", "photo 1", "photo", "b"):

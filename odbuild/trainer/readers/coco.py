@@ -21,6 +21,7 @@ from . import plain, strict
 from .files import Files, folders
 from .reading import (
     FAR,
+    UNKNOWN,
     Reading,
     begin,
     dropped,
@@ -68,6 +69,7 @@ _NO_BOX = Rule(
 )
 _LOST = Rule("ANN001", "warning", "an annotation belongs to no picture, so it was left out", "delete it")
 _TWICE = Rule("ANN006", "error", "an id stands twice, so what refers to it is not known", "give each its own id")
+_REPEATED = Rule("ANN006", "warning", "a picture or category is listed twice, word for word", "list it once")
 _SAME_ID = Rule("ANN006", "warning", "two annotations have the same id", "give each its own id")
 _AGAIN = Rule("ANN006", "warning", "a picture is listed twice; its boxes were put together", "list it once")
 _TWO_SIDES = Rule("SPL402", "error", "a picture is on two sides of the split", "leave it on one")
@@ -225,8 +227,8 @@ def _pictures(reading: Reading, classes: _Classes, source: str) -> Iterator[Pict
             _note_lost(reading, file, rows[first:last])
             continue
         key = _key(reading, places, name)
-        size = file.sizes[number]
-        if size is None and first < last and reading.files.has(key):
+        size = file.sizes[number] if reading.files.has(key) else UNKNOWN
+        if size is None and first < last:
             size = measured(reading, key)
         boxes = tuple(_boxes(reading, file, key, rows[first:last], size))
         if usable_file(reading, key, boxes):
@@ -269,7 +271,9 @@ def _take_category(reading: Reading, file: _File, position: int, entry: Mapping[
         reading.findings.append(_CATEGORY.at(where, shown(name)))
         return
     number = _numbered(file.categories, identity, file.labels)
-    if file.labels[number]:
+    if file.labels[number] == name:
+        reading.findings.append(_REPEATED.at(where, shown(identity)))
+    elif file.labels[number]:
         reading.findings.append(_TWICE.at(where, shown(identity)))
     else:
         file.labels[number] = name
@@ -283,9 +287,11 @@ def _take_image(reading: Reading, file: _File, position: int, entry: Mapping[str
     if type(name) is not str or not name or type(identity) not in _IDS:
         reading.findings.append(_IMAGE.at(_at(file, "images", position), shown(name)))
         return
-    number = _numbered(file.images, identity, file.names)
+    number, where = _numbered(file.images, identity, file.names), _at(file, "images", position)
+    if file.names[number] == name:
+        reading.findings.append(_REPEATED.at(where, shown(identity)))
+        return
     if file.names[number]:
-        where = _at(file, "images", position)
         reading.findings.append(_TWICE.at(where, shown(identity)))
         reading.ledger.append(dropped("picture", where, _TWICE.code, quote(name)))
         return

@@ -62,7 +62,7 @@ _NO_SIZE = Rule(
 _TWO_TABLES = Rule(
     "ANN006",
     "error",
-    "a picture stands in two tables, and whether the second adds boxes or repeats those of the first is not known",
+    "two tables have boxes of one label in a picture, and whether the second repeats the first is not known",
     "leave one of the tables, or put all rows of the picture into one",
 )
 _UNEQUAL = Rule("ANN001", "error", "rows of one picture differ in its width, height or group", "make them equal")
@@ -95,13 +95,13 @@ class _Names:
     Attributes:
         numbers: of the rows, from 0 and through all tables, as one picture may stand in two.
         spelled: the longest name of each.
-        tables: the first table that names each.
-        doubled: those that two tables of one side name.
+        tables: the first table that has a box of each, for each label.
+        doubled: those that two tables of one side have boxes of one label of.
     """
 
     numbers: Iterator[int] = field(default_factory=count)
     spelled: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, _Table] = field(default_factory=dict)
+    tables: dict[tuple[str, str], _Table] = field(default_factory=dict)
     doubled: set[str] = field(default_factory=set)
 
 
@@ -163,7 +163,7 @@ def _rows(reading: Reading, table: _Table, names: _Names) -> Iterator[Picture]:
     """Yield a picture with the one box, or none, of each row, whether it has a file or not."""
     reading.sources.append(table.file)
     find = cache(partial(_find, reading.files, _folders(reading.files, table)))
-    measure = cache(partial(_measure, reading))
+    problem_of, measure = cache(reading.files.problem), cache(partial(measured, reading))
     split = table.side
     for (line, row), number in zip(_lines(reading, table), names.numbers, strict=False):
         where = spot(table.file, line)
@@ -176,13 +176,14 @@ def _rows(reading: Reading, table: _Table, names: _Names) -> Iterator[Picture]:
         key = find(cells["filename"])
         before = names.spelled.get(key, cells["filename"])
         names.spelled[key] = max(before, cells["filename"], key=len)
-        size = (width, height) if width > 0 and height > 0 else measure(key)
+        recorded = (width, height) if width > 0 and height > 0 else None
+        size = UNKNOWN if problem_of(key) else recorded or measure(key)
         picture = Picture(key=key, boxes=(), split=split, size=size, group=cells.get("group", ""))
         box = _box(cells, where, number, size)
         if box is not None and not layout.may_be_one(before, cells["filename"]):
             box = layout.TWO_NAMES.at(where, f"{quote(before)}, {quote(cells['filename'])}")
-        else:
-            reading.findings += _doubled(names, key, table)
+        elif isinstance(box, Box):
+            reading.findings += _doubled(names, key, box.label, table)
         if isinstance(box, Finding):
             lose_box(reading, picture.key, number, box)
         elif box is not None and not usable_label(reading, where, box.label):
@@ -193,9 +194,9 @@ def _rows(reading: Reading, table: _Table, names: _Names) -> Iterator[Picture]:
         yield picture
 
 
-def _doubled(names: _Names, key: str, table: _Table) -> Iterator[Finding]:
-    """Tell, once, of a picture that two tables of one side name."""
-    first = names.tables.setdefault(key, table)
+def _doubled(names: _Names, key: str, label: str, table: _Table) -> Iterator[Finding]:
+    """Tell, once, of a picture of which two tables of one side have boxes of one label."""
+    first = names.tables.setdefault((key, label), table)
     if first is not table and key not in names.doubled and (not table.side or first.side in ("", table.side)):
         names.doubled.add(key)
         yield _TWO_TABLES.at(place(key), f"{quote(first.file)}, {quote(table.file)}")
@@ -226,11 +227,12 @@ def _decoded(file: IO[bytes]) -> Iterator[str]:
 def _folders(files: Files, table: _Table) -> list[str]:
     """Return the folders in which a table's pictures may lie: its own, those of its side, and those of no side.
 
-    Only a table without a side has its pictures in those of any: the sides may have pictures of the same names.
+    Those of other sides, which may have other pictures of the same names, are taken where its own side has none.
     """
     own, side = table.file.rpartition("/")[0], table.side
     sides = {home: layout.side_of_path(f"{home}/x") for home in layout.homes(files)}
-    fit = [home for home in sides if not side or home == own or sides[home] in ("", side)]
+    every = not side or side not in sides.values()
+    fit = [home for home in sides if every or home == own or sides[home] in ("", side)]
     return sorted(fit, key=lambda home: (home != own, sides[home] != side))
 
 
@@ -240,11 +242,6 @@ def _find(files: Files, folders: Sequence[str], filename: str) -> str:
     names = (filename, slashed, slashed.rpartition("/")[2])
     keys = (layout.join(folder, name) for name in names for folder in folders)
     return next((key for key in keys if files.exists(key)), "") or layout.missing(files, folders, filename)
-
-
-def _measure(reading: Reading, key: str) -> tuple[int, int] | None:
-    """Return the size in a picture's header, in pixels; any for one without a file, as its boxes are dropped."""
-    return measured(reading, key) if reading.files.problem(key) is None else UNKNOWN
 
 
 def _box(cells: Mapping[str, str], where: str, number: int, size: tuple[int, int] | None) -> Box | Finding | None:

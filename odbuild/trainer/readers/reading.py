@@ -17,7 +17,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Halves of a character, which no file of text can hold."""
 
 UNKNOWN = 1 << 24, 1 << 24
-"""Stands for the size of a picture that cannot be used, in pixels: no box reaches out of it."""
+"""Stands for the size in pixels of a picture without a file: no box reaches far out of it."""
 
 PIXELS_BELOW, PIXELS_ABOVE = -0.5, 1.5
 """Values beyond these are no fractions that slipped over the edge but another unit, most likely pixels."""
@@ -126,7 +126,7 @@ def far(edges: Sequence[float], size: tuple[int, int], label: str) -> str:
         label: of the box.
     """
     (left, top, right, bottom), (width, height) = edges, size
-    if (
+    if size == UNKNOWN or (
         PIXELS_BELOW * width <= min(left, right)
         and max(left, right) <= PIXELS_ABOVE * width
         and PIXELS_BELOW * height <= min(top, bottom)

@@ -190,7 +190,7 @@ def _picture(voc: _Voc, key: str) -> Iterator[Picture]:
     size = recorded or (measured(reading, found) if problem is None else None)
     if size is None and problem is None:
         problem = _NO_SIZE.at(quote(key), quote(found))
-    boxes = tuple(_boxes(reading, key, found, tree, size or UNKNOWN))
+    boxes = tuple(_boxes(reading, key, found, tree, UNKNOWN if size is None or problem else size))
     if problem is not None:
         lose_picture(reading, found, problem, boxes, f"annotated by {quote(key)}")
         return
