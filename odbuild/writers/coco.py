@@ -7,7 +7,8 @@ from typing import Any
 from odbuild.errors import OdbuildError
 from odbuild.trainer.dataset import Dataset, Picture, SplitName, all_labels
 from odbuild.trainer.findings import place
-from odbuild.trainer.readers.sizes import sizes_of
+from odbuild.trainer.images import ImageError, sizes
+from odbuild.trainer.looks import read
 
 SAYS = frozenset({"split", "crowd"})
 """A file for each side, and `iscrowd`."""
@@ -90,9 +91,14 @@ def _size(dataset: Dataset, picture: Picture) -> tuple[int, int]:
 
     What a record says of the size is not what its boxes, which are fractions, were divided by.
     """
+    if picture.size is not None and picture.span is None:
+        return picture.size
     path = dataset.path(picture)
-    recorded = picture.size if picture.span is None else None
-    size = recorded or (sizes_of(path, picture.span) or [picture.size])[0]
+    try:
+        found = sizes(read(path, picture.span))
+    except ImageError as error:
+        raise OdbuildError(f"{path}: {error.message}, so nothing was written. To go on, {error.fix}.") from error
+    size = found[0] if found else picture.size
     if size is None:
         raise OdbuildError(
             f"The size of {place(picture.key)} in {path} is not known, and COCO needs it. Replace the picture."

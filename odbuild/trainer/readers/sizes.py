@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from .. import images
-from ..dataset import Span
 from .reading import Reading
 
 
@@ -13,16 +12,11 @@ def measured(reading: Reading, key: str) -> tuple[int, int] | None:
     return sizes and sizes[reading.upright]
 
 
-def sizes_of(path: Path, span: Span | None = None) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Return width and height in pixels as stored, and as shown; None where the file does not tell.
-
-    Args:
-        path: of the file.
-        span: where the picture lies in it; all of it where it is None.
-    """
+def sizes_of(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return width and height of a file in pixels as stored, and as shown; None where it does not tell."""
     from ..looks import read
 
     try:
-        return images.sizes(read(path, span))
+        return images.sizes(read(path, None))
     except images.ImageError:
         return None
