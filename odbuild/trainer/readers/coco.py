@@ -287,11 +287,12 @@ def _take_image(reading: Reading, file: _File, position: int, entry: Mapping[str
     if type(name) is not str or not name or type(identity) not in _IDS:
         reading.findings.append(_IMAGE.at(_at(file, "images", position), shown(name)))
         return
-    number, where = _numbered(file.images, identity, file.names), _at(file, "images", position)
+    number = _numbered(file.images, identity, file.names)
     if file.names[number] == name:
-        reading.findings.append(_REPEATED.at(where, shown(identity)))
+        reading.findings.append(_REPEATED.at(_at(file, "images", position), shown(identity)))
         return
     if file.names[number]:
+        where = _at(file, "images", position)
         reading.findings.append(_TWICE.at(where, shown(identity)))
         reading.ledger.append(dropped("picture", where, _TWICE.code, quote(name)))
         return
