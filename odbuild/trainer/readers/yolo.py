@@ -152,9 +152,10 @@ def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     yolo = _Yolo(reading=reading, config=_config(reading))
     reading.sources.append(yolo.config.file)
     _find_pictures(yolo)
-    pairs = {key: _labels_of(reading.files, key) for key in sorted(yolo.sides)}
+    found = {key: [*filter(reading.files.exists, labels_paths(key))] for key in sorted(yolo.sides)}
+    pairs = {key: next(iter(paths), None) for key, paths in found.items()}
     known = set(filter(None, pairs.values()))
-    known.update(_seconds(reading, pairs, known))
+    known.update(_seconds(reading, filter(None, found.values()), known))
     orphans = sorted(yolo.labels.difference(known))
     _pair_orphans(reading, pairs, [key for key in orphans if _means_picture(reading, key)])
     pictures = (picture for key, labels in pairs.items() for picture in _picture(yolo, key, labels))
@@ -163,13 +164,18 @@ def read(root: Path, *, upright: bool = False) -> tuple[Dataset, list[Finding]]:
     return finish(reading, "yolo", names, packed, len(pairs) + yolo.lost)
 
 
-def _seconds(reading: Reading, pairs: Mapping[str, str | None], known: Container[str]) -> Iterator[str]:
-    """Yield the files of labels of pictures that have others, too, and are of no other picture; they are told."""
-    for key, labels in pairs.items():
-        others = [path for path in labels_paths(key) if path not in known and reading.files.exists(path)]
+def _seconds(reading: Reading, found: Iterable[Sequence[str]], known: Container[str]) -> Iterator[str]:
+    """Yield the files of labels of pictures that have others, too, and are of no other picture; they are told.
+
+    Args:
+        reading: takes findings.
+        found: the files of labels of each picture that has some, its own first.
+        known: those that a picture has for its own, and those that were yielded.
+    """
+    for labels, *others in found:
         for path in others:
-            if _means_picture(reading, path):
-                reading.findings.append(_SECOND.at(quote(path), quote(str(labels))))
+            if path not in known and _means_picture(reading, path):
+                reading.findings.append(_SECOND.at(quote(path), quote(labels)))
                 yield path
 
 
@@ -479,11 +485,6 @@ def labels_paths(key: str) -> list[str]:
     Ultralytics knows `labels` across from `images` and what is beside the picture, Darknet `JPEGImages`, too.
     """
     return list(dict.fromkeys(_text_of(path) for path in (_across(key, "images"), key, _across(key, *_MIRRORS))))
-
-
-def _labels_of(files: Files, key: str) -> str | None:
-    """Return the file of a picture's labels; None where there is none."""
-    return next(filter(files.exists, labels_paths(key)), None)
 
 
 def _text_of(key: str) -> str:
