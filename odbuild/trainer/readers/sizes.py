@@ -3,7 +3,11 @@
 from pathlib import Path
 
 from .. import images
+from ..dataset import Span
 from .reading import Reading
+
+_HEAD = Span(file="", offset=0, length=1 << 16)
+"""The first bytes of any file: what a JPEG says before its pixels, which tells its size, is hardly ever longer."""
 
 
 def measured(reading: Reading, key: str) -> tuple[int, int] | None:
@@ -17,6 +21,8 @@ def sizes_of(path: Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
     from ..looks import read
 
     try:
-        return images.sizes(read(path, None))
+        head = read(path, _HEAD)
+        found = images.sizes(head) if images.sniff(head) == "jpeg" else None
+        return found or images.sizes(read(path, None))
     except images.ImageError:
         return None
