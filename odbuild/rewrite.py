@@ -6,11 +6,11 @@ from pathlib import Path
 
 from .errors import OdbuildError
 from .trainer.dataset import Dataset
-from .trainer.findings import Change, Finding, count, errors, place, render
+from .trainer.findings import Change, Finding, count, errors, render
 from .trainer.index import LEDGER
 from .trainer.readers import read
 from .trainer.readers.sizes import sizes_of
-from .trainer.shard import OTHER_SIZE
+from .trainer.shard import odd_size
 from .writers import write
 
 
@@ -44,9 +44,8 @@ def _other_sizes(dataset: Dataset) -> Iterator[Finding]:
     for picture in dataset.pictures:
         if picture.size and picture.boxes and picture.span is None:
             sizes = sizes_of(dataset.path(picture))
-            if sizes and picture.size not in sizes:
-                recorded, true = (f"{width} x {height}" for width, height in (picture.size, sizes[0]))
-                yield OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}")
+            if sizes:
+                yield from odd_size(picture.key, picture.size, sizes)
 
 
 def _told(dataset: Dataset, to: str, ledger: Iterable[Change]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -41,7 +41,7 @@ TURNED_VIEW = Rule(
     "say --exif apply to `odbuild bundle` or `convert` if they were drawn on the upright view, as browsers since "
     "2020 show it, or --exif ignore if on the stored pixels",
 )
-OTHER_SIZE = Rule(
+_OTHER_SIZE = Rule(
     "IMG104",
     "error",
     "a picture is not of the size that the annotations record",
@@ -212,12 +212,26 @@ def _oddities(picture: Picture, source: Source, info: ImageInfo, policies: Polic
     # Boxes in pixels were divided by what is recorded, so that must be the view that they are taken for; those of
     # records were fractions from the start.
     exif = policies.exif if picture.boxes and source.file == picture.key else "fail"
-    if picture.size not in (None, *views[exif]):
-        recorded, true = (" x ".join(map(str, size)) for size in (picture.size or (), views[exif][0]))
-        view = {"apply": " upright", "ignore": " as stored"}.get(exif, "") if info.stored != info.upright else ""
-        yield OTHER_SIZE.at(place(picture.key), f"recorded {recorded}, is {true}{view}")
+    view = {"apply": " upright", "ignore": " as stored"}.get(exif, "") if info.stored != info.upright else ""
+    yield from odd_size(picture.key, picture.size, views[exif], view)
     for warning in info.warnings:
         yield _ODD.at(place(picture.key), warning)
+
+
+def odd_size(
+    key: str, recorded: tuple[int, int] | None, sizes: Sequence[tuple[int, int]], view: str = ""
+) -> Iterator[Finding]:
+    """Tell of a recorded size that is none of those that a picture may have.
+
+    Args:
+        key: of the picture.
+        recorded: width and height in pixels; None where none is.
+        sizes: those that it may have, first the one to be told.
+        view: what that one is of, to be told behind it.
+    """
+    if recorded not in (None, *sizes):
+        wrong, true = (" x ".join(map(str, size)) for size in (recorded or (), sizes[0]))
+        yield _OTHER_SIZE.at(place(key), f"recorded {wrong}, is {true}{view}")
 
 
 def _upright(prepared: images.Prepared) -> tuple[int, int]:

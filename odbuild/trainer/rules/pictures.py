@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ..alike import near
 from ..findings import Finding, Rule, place, quote
 from ..looks import Look
-from ..shard import OTHER_SIZE, TURNED_VIEW
+from ..shard import TURNED_VIEW, odd_size
 from .catalogue import rule
 from .census import Row
 from .data import Data
@@ -90,11 +90,8 @@ def other_size(data: Data) -> Iterator[Finding]:
     """
     yield from data.found.get("IMG104", ())
     for picture, look in _usable(data):
-        if picture.size is None or picture.file or look.info is None:
-            continue
-        if picture.size not in (look.info.stored, look.info.upright):
-            wrong, true = (f"{width} x {height}" for width, height in (picture.size, look.info.stored))
-            yield OTHER_SIZE.at(place(picture.key), f"recorded {wrong}, is {true}")
+        if not picture.file and look.info is not None:
+            yield from odd_size(picture.key, picture.size, (look.info.stored, look.info.upright))
 
 
 @rule("IMG105", "warning", "a picture is in the colours of print")
