@@ -97,9 +97,10 @@ def schedule(
         findings = [finding for finding in findings if (finding.code, finding.severity) != ("ANN003", "info")]
     seen = survey(dataset)
     labels = in_order(dataset.declared, count_labels(seen.pictures))
-    if labels and policies.split == "hash" and policies.group not in ("column", "none"):
-        _require_groups(seen, policies.group, [*findings, *seen.findings.told()])
-    sides = _sides(seen, policies, dataset.root, look) if seen.pictures else {}
+    groups = list(grouping(policies.group)(seen.pictures)) if policies.split == "hash" else []
+    if groups and labels and policies.group not in ("column", "none"):
+        _require_groups(seen, policies.group, groups, [*findings, *seen.findings.told()])
+    sides = _sides(seen, policies, groups, dataset.root, look) if seen.pictures else {}
     job = jobs.Job(name="", labels=labels, policies=policies, rows=())
     names = {side: _lay(side, chosen, seen, job, work) for side, chosen in sides.items()}
     _sweep(work, [name for laid in names.values() for name in laid])
@@ -117,7 +118,7 @@ def schedule(
 
 
 def _sides(
-    seen: Survey, policies: Policies, root: Path, look: Callable[[Survey, Path], Looks]
+    seen: Survey, policies: Policies, groups: Iterable[str], root: Path, look: Callable[[Survey, Path], Looks]
 ) -> dict[str, list[int]]:
     """Return the places of the pictures of each side."""
     if policies.split == "source":
@@ -130,23 +131,23 @@ def _sides(
     for index, other in {max(pair): min(pair) for pair in near}.items():
         where, like = (seen.pictures[it].key for it in (index, other))
         seen.findings.append(_ALIKE.at(place(where), f"like {quote(like)}"))
-    names = together(seen.prints, grouping(policies.group)(seen.pictures), near)
+    names = together(seen.prints, groups, near)
     train, validation = divide(seen.pictures, names, policies.validation)
     return {"train": train, "validation": validation}
 
 
-def _require_groups(seen: Survey, way: str, found: Iterable[Finding]) -> None:
+def _require_groups(seen: Survey, way: str, groups: Sequence[str], found: Iterable[Finding]) -> None:
     """Tell of pictures without a group, though it was said how to name it.
 
     Args:
         seen: the pictures.
-        way: how to name their groups.
+        way: how their groups are named.
+        groups: the name of each one's, empty where it has none.
         found: what was found before, which may be why.
 
     Raises:
         OdbuildError: none has one, or all have the same.
     """
-    groups = list(grouping(way)(seen.pictures))
     bare = [index for index, group in enumerate(groups) if not group]
     problem = ""
     if len(bare) == len(groups):
